@@ -1,0 +1,1 @@
+"""vfio-hw: a torture and conformance harness for Linux VFIO."""
