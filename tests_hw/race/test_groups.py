@@ -1,0 +1,99 @@
+"""This file checks that a group has one opener at a time and comes into being once (P4)."""
+
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.host.binding import bound_to, set_driver_override, unbind
+from vfio_hw.host.mdev import Mdev
+from vfio_hw.host.pci import PciFunction
+from vfio_hw.race import catalogue
+from vfio_hw.race.racer import Actor, Racer
+from vfio_hw.race.spread import Scene
+
+WINDOW_NS = 400_000
+
+
+@pytest.mark.promise("P4")
+def test_of_two_openers_at_once_at_least_one_gets_the_group(mtty: Mdev, raced):
+    """Two opens of one group: never both while the other holds it, never neither."""
+    number = mtty.iommu_group
+
+    def scene() -> Scene:
+        return Scene(
+            [],
+            [
+                Actor("first open", catalogue.group_opened(number)),
+                Actor("second open", catalogue.group_opened(number)),
+            ],
+        )
+
+    def complaint(played) -> str | None:
+        """Both may succeed only one after the other: the second opened after the first closed."""
+        opens = [calls[0] for calls in played.actors]
+        closes = [calls[1] for calls in played.actors]
+        if sorted(played.outcome) == ["EBUSY", "ok"]:
+            return None
+        if played.outcome != ("ok", "ok"):
+            return f"outcome {played.outcome} is not legal"
+        early, late = sorted((0, 1), key=lambda index: opens[index].end_ns)
+        if opens[late].end_ns < closes[early].start_ns:
+            return "two openers held the group at the same time"
+        return None
+
+    with Racer() as racer:
+        raced(racer, scene, complaint, window_ns=WINDOW_NS)
+
+
+@pytest.mark.promise("P4")
+def test_two_devices_probed_at_once_share_one_group(two_of_a_group: list[PciFunction], raced):
+    """Two functions of one IOMMU group are offered to vfio-pci at the same time."""
+    first, second = two_of_a_group
+    number = first.iommu_group
+    before = group_names()
+
+    def scene() -> Scene:
+        for function in two_of_a_group:
+            unbind(function)
+        assert not Path("/dev/vfio", str(number)).exists()
+        return Scene(
+            [],
+            [
+                Actor(f"probe {function}", catalogue.driver_probed(function.bus, function.address))
+                for function in two_of_a_group
+            ],
+        )
+
+    def complaint(played) -> str | None:
+        if played.outcome != ("ok+ok", "ok+ok"):
+            return f"outcome {played.outcome} is not legal"
+        drivers = [function.driver for function in two_of_a_group]
+        if drivers != ["vfio-pci", "vfio-pci"]:
+            return f"the functions are bound to {drivers}"
+        groups = group_names() - before
+        if groups != {str(number)}:
+            return f"groups {groups} came into being, not one of number {number}"
+        return unusable(racer, number, two_of_a_group)
+
+    with bound_to(first), bound_to(second), Racer() as racer:
+        for function in two_of_a_group:
+            set_driver_override(function, "vfio-pci")
+        raced(racer, scene, complaint, window_ns=WINDOW_NS)
+
+
+def group_names() -> set[str]:
+    """The groups that VFIO shows in sysfs."""
+    return {path.name for path in Path("/sys/class/vfio").iterdir()}
+
+
+def unusable(racer: Racer, number: int, functions: list[PciFunction]) -> str | None:
+    """What is wrong with the new group: both devices have to be had from it, together."""
+    legacy = catalogue.group_path(number)
+    users = [
+        Actor(f"open {function}", catalogue.device_opened(legacy.group, function.address))
+        for function in functions
+    ]
+    played = racer.round(legacy.steps, users, legacy.closing)
+    if played.outcome == ("ok", "ok"):
+        return None
+    return f"opening both devices of the new group gave {played.outcome}"

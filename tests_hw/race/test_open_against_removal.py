@@ -1,0 +1,106 @@
+"""This file checks that an open races the removal of its device to all or nothing (P1, P4).
+
+Either the open wins, and the removal returns once the descriptor is closed; or the removal wins,
+and the open is refused.  Nothing third, no wait without end, and no splat.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.fixtures import Target
+from vfio_hw.host.binding import rebind
+from vfio_hw.host.mdev import Mdev, type_by_id
+from vfio_hw.race import catalogue
+from vfio_hw.race.program import Slot, close, openat
+from vfio_hw.race.racer import Actor, Racer
+from vfio_hw.race.spread import Scene
+
+WINDOW_NS = 3_000_000
+
+# vfio_device_get_from_name() finds the device on its group's list with a reference, or not at all.
+GROUP_PATH = {("ok", "ok+ok"), ("ENODEV", "ok+ok")}
+
+# The node may be gone (ENOENT), its cdev unplugged while the node was looked up (ENXIO), or the
+# registration no longer to be had (ENODEV).  Once open, the descriptor holds the registration, so
+# that BIND succeeds however far the removal has come.
+CDEV_PATH = {
+    ("ok+ok", "ok+ok"),
+    ("ENODEV+skipped", "ok+ok"),
+    ("ENXIO+skipped", "ok+ok"),
+    ("ENOENT+skipped", "ok+ok"),
+}
+
+
+def disruption(target: Target) -> Actor:
+    """What takes the device away, by the kind of its bus."""
+    if isinstance(target.handle, Mdev):
+        return Actor("mdev remove", catalogue.mdev_removed(target.path))
+    return Actor("driver unbind", catalogue.driver_unbound(target.path, target.name))
+
+
+def restored(target: Target) -> None:
+    """Brings the device back that the round before took away."""
+    if isinstance(target.handle, Mdev):
+        if not target.handle.exists:
+            type_by_id("mtty-1").create(target.handle.uuid)
+    else:
+        rebind(target.handle, "vfio-pci")
+
+
+def cdev_node(target: Target) -> Path:
+    """The device's node; its number may change each time the device comes back."""
+    (entry,) = (target.path / "vfio-dev").iterdir()
+    return Path("/dev/vfio/devices", entry.name)
+
+
+@pytest.mark.promise("P1")
+def test_a_device_is_got_from_its_group_whole_or_not_at_all(device: Target, raced):
+    """GET_DEVICE_FD against the removal of the device."""
+
+    def scene() -> Scene:
+        restored(device)
+        legacy = catalogue.group_path(device.iommu_group)
+        opener = Actor(
+            "VFIO_GROUP_GET_DEVICE_FD", catalogue.device_opened(legacy.group, device.name)
+        )
+        return Scene(legacy.steps, [opener, disruption(device)], legacy.closing)
+
+    with Racer() as racer:
+        raced(racer, scene, GROUP_PATH, window_ns=WINDOW_NS)
+
+
+@pytest.mark.promise("P1")
+def test_a_character_device_is_bound_whole_or_not_at_all(device: Target, raced):
+    """Open of the cdev and BIND_IOMMUFD against the removal of the device."""
+
+    def scene() -> Scene:
+        restored(device)
+        iommufd = Slot("iommufd")
+        opener = Actor("cdev open + BIND", catalogue.cdev_bound(cdev_node(device), iommufd))
+        prologue = [openat("/dev/iommu", os.O_RDWR, into=iommufd)]
+        return Scene(prologue, [opener, disruption(device)], [close(iommufd)])
+
+    with Racer() as racer:
+        raced(racer, scene, CDEV_PATH, window_ns=WINDOW_NS)
+
+
+@pytest.mark.promise("P4")
+def test_a_dying_group_is_opened_whole_or_not_at_all(mtty: Mdev, raced):
+    """Open of the group, against its last close, against the removal that makes it go."""
+    target = Target("mtty", mtty.uuid, mtty.path, mtty)
+
+    def scene() -> Scene:
+        restored(target)
+        number = target.iommu_group
+        group = Slot("held group")
+        held = [openat(f"/dev/vfio/{number}", os.O_RDWR, into=group)]
+        closer = Actor("last close", [close(group, decisive=True)])
+        opener = Actor("group open", catalogue.group_opened(number))
+        return Scene(held, [opener, closer, disruption(target)])
+
+    # EBUSY while the first opener still has it, then open, then dying (ENODEV), then gone.
+    legal = {(opened, "ok", "ok+ok") for opened in ("ok", "EBUSY", "ENODEV", "ENXIO", "ENOENT")}
+    with Racer() as racer:
+        raced(racer, scene, legal, window_ns=WINDOW_NS)

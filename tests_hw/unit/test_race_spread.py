@@ -1,0 +1,113 @@
+"""This file checks how a race is spread over offsets, tallied and judged."""
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from vfio_hw.errors import HarnessError, KernelSplat
+from vfio_hw.race.outcome import Round
+from vfio_hw.race.program import Memory, Slot, close, openat, read, syscall
+from vfio_hw.race.racer import Actor, Racer
+from vfio_hw.race.spread import Legal, RaceResult, Scene, race
+
+OK = {("ok", "ENOENT")}
+
+
+@pytest.fixture
+def racer() -> Iterator[Racer]:
+    with Racer(deadline=0.5) as racer:
+        yield racer
+
+
+def scene() -> Scene:
+    null, missing = Slot("null"), Slot("missing")
+    one = [openat("/dev/null", os.O_RDONLY, into=null, decisive=True), close(null)]
+    other = [openat("/nonexistent", os.O_RDONLY, into=missing, decisive=True)]
+    return Scene([], [Actor("finder", one), Actor("seeker", other)])
+
+
+def run(
+    racer: Racer, *, seed: int = 1, legal: Legal = OK, budget_seconds: float = 30.0
+) -> RaceResult:
+    return race(
+        racer, scene, budget_seconds=budget_seconds, seed=seed, window_ns=50_000, legal=legal
+    )
+
+
+def first_offsets(racer: Racer, seed: int) -> list[int]:
+    seen: list[int] = []
+
+    def judge(played: Round) -> str | None:
+        finder, seeker = played.offsets_ns
+        seen.append(seeker - finder)
+        return "enough" if len(seen) == 20 else None
+
+    with pytest.raises(KernelSplat, match="enough"):
+        run(racer, seed=seed, legal=judge)
+    return seen
+
+
+def test_rounds_are_tallied_until_the_budget_is_spent(racer: Racer) -> None:
+    result = run(racer, budget_seconds=0.2)
+    assert result.outcomes == {("ok", "ENOENT"): result.rounds}
+    assert result.seconds >= 0.2
+    assert result.rounds_per_second == result.rounds / result.seconds
+    assert result.left_open == {}
+
+
+def test_the_same_seed_draws_the_same_offsets_and_another_seed_others(racer: Racer) -> None:
+    drawn = first_offsets(racer, 7)
+    assert drawn == first_offsets(racer, 7)
+    assert drawn != first_offsets(racer, 8)
+    assert all(-50_000 <= offset <= 50_000 for offset in drawn)
+    assert min(drawn) < 0 < max(drawn)
+
+
+def test_an_illegal_outcome_fails_with_all_that_repeats_it(racer: Racer) -> None:
+    with pytest.raises(KernelSplat) as caught:
+        run(racer, seed=7, legal={("ok", "ok")})
+    title, where, *calls = str(caught.value).splitlines()
+    assert title == "finder against seeker: outcome (ok, ENOENT) is not legal"
+    drawn = first_offsets(racer, 7)[0]
+    assert where == f"round 1, seed 7, offsets: finder 0 ns, seeker {drawn} ns"
+    assert re.match(r"    open /dev/null: ok \(\d+\), \d+\.\d to \d+\.\d us", calls[1])
+    assert re.match(r"    open /nonexistent: ENOENT \(-1\), \d", calls[4])
+
+
+def test_a_judge_gives_its_reason(racer: Racer) -> None:
+    def judge(played: Round) -> str | None:
+        return f"{played.outcome[1]} is only for paths that are not there"
+
+    with pytest.raises(KernelSplat, match="ENOENT is only for paths that are not there"):
+        run(racer, legal=judge)
+
+
+def test_a_hang_in_a_race_tells_round_seed_and_offsets(racer: Racer) -> None:
+    def stuck() -> Scene:
+        ends = Slot("read end"), Slot("write end")
+        pipe = syscall("pipe2", Memory(bytes(8), loads={0: ends[0], 4: ends[1]}), 0)
+        program = [read(ends[0], 1, decisive=True)]
+        return Scene([pipe], [Actor("one", program), Actor("other", program)])
+
+    with pytest.raises(KernelSplat, match=r"^hang: read read end, read read end did not") as caught:
+        race(racer, stuck, budget_seconds=9, seed=3, window_ns=1000, legal=OK)
+    assert re.search(
+        r"\none against other: round 1, seed 3, offsets: one 0 ns, other -?\d+ ns$",
+        str(caught.value),
+    )
+
+
+def test_what_programs_left_open_is_counted(racer: Racer) -> None:
+    def forgetful() -> Scene:
+        null = Slot("null")
+        return Scene([], [Actor("a", [openat("/dev/null", 0, into=null, decisive=True)])])
+
+    result = race(racer, forgetful, budget_seconds=0.05, seed=1, window_ns=0, legal={("ok",)})
+    assert result.left_open == {"null": result.rounds}
+
+
+def test_a_race_without_a_round_is_an_error(racer: Racer) -> None:
+    with pytest.raises(HarnessError, match="no round fits in 0 s"):
+        run(racer, budget_seconds=0)

@@ -1,0 +1,112 @@
+"""The command vfio-hw."""
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from vfio_hw import run
+from vfio_hw.errors import HarnessError
+from vfio_hw.vm import kernels, machine
+from vfio_hw.vm.kernels import command as kernel_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the arguments, do what they say, and return the exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.function(args))
+    except HarnessError as error:
+        print(f"vfio-hw: {error}", file=sys.stderr)
+        return run.HARNESS_WRONG
+    except KeyboardInterrupt:
+        print("vfio-hw: interrupted; nothing is left running", file=sys.stderr)
+        return run.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vfio-hw", description="Torture and conformance harness for Linux VFIO."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    run.add_parser(commands)
+    _add_vm(commands)
+    kernel_command.add_parser(commands)
+    _add_headers(commands)
+    return parser
+
+
+def _add_vm(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "vm",
+        help="run one command in a guest",
+        description="Boots a guest whose root is this machine's, writable for the guest only, runs"
+        " the command there in this directory, and passes its exit status.",
+        epilog="Exit status: the command's; 1 when the guest's kernel died or hung, 3 when the"
+        " guest did not boot.",
+    )
+    run.add_guest_arguments(parser)
+    parser.add_argument(
+        "--deadline", type=float, default=3600.0, metavar="SECONDS", help="default: %(default)g"
+    )
+    parser.add_argument("--console", type=Path, metavar="FILE", help="keep the kernel's console")
+    parser.add_argument("argv", nargs="+", metavar="COMMAND", help="after --")
+    parser.set_defaults(function=_vm)
+
+
+def _vm(args: argparse.Namespace) -> int:
+    def say(text: str) -> None:
+        print(f"vfio-hw: {text}", file=sys.stderr, flush=True)
+
+    def output(data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    guest, _ = run.guest_of(args, list(args.argv), say, Path.cwd())
+    with tempfile.TemporaryDirectory(prefix="vfio-hw-") as directory:
+        deadlines = machine.Deadlines(whole=args.deadline)
+        ended = machine.run(guest, Path(directory), deadlines=deadlines, on_output=output)
+        console = ended.console.read_bytes()
+        if args.console:
+            args.console.write_bytes(console)
+    if ended.status is not None:
+        return ended.status
+    tail = b"\n".join(console.splitlines()[-20:]).decode(errors="replace")
+    command = shlex.join(args.argv)
+    print(f"{tail}\nvfio-hw: {command}: {ended.ending.value}: {ended.text}", file=sys.stderr)
+    if ended.ending is machine.Ending.NO_BOOT:
+        return run.HARNESS_WRONG
+    return run.KERNEL_WRONG
+
+
+def _add_headers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "headers",
+        help="compare our declarations with a kernel's headers",
+        description="Compiles a program against the kernel's own headers and compares every struct"
+        " size, member offset, constant and ioctl number with vfio_hw/uapi.",
+    )
+    parser.add_argument("--kernel", default="latest", metavar="NAME")
+    parser.set_defaults(function=_headers)
+
+
+def _headers(args: argparse.Namespace) -> int:
+    from vfio_hw.uapi import headercheck
+
+    kernel = kernels.get(args.kernel, say=print)
+    if kernel.headers is None:
+        raise HarnessError(f"{args.kernel} has no headers of its own: name an archive kernel")
+    report = headercheck.check(kernel.headers)
+    print(report)
+    return run.KERNEL_WRONG if report.differences else run.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""This machine as sysfs shows it: PCI functions, mediated devices, modules, and binding them."""

@@ -1,0 +1,106 @@
+"""Lending a PCI function to another driver, and giving it back as it was."""
+
+import contextlib
+import errno
+import time
+from collections.abc import Iterator
+
+from vfio_hw.errors import HarnessError, KernelRefused
+from vfio_hw.host.blocking import write_with_deadline
+from vfio_hw.host.pci import PciFunction
+
+_POLL = 0.002
+
+
+@contextlib.contextmanager
+def bound_to(
+    function: PciFunction, driver: str = "vfio-pci", deadline: float = 10.0
+) -> Iterator[PciFunction]:
+    """The function is bound to ``driver`` inside, and to what it was bound to before, after.
+
+    Binding goes through driver_override and drivers_probe, so that no other function of the same
+    model is touched (new_id would take them all).
+    Source: Documentation/ABI/testing/sysfs-bus-pci, driver_override.
+
+    :param deadline: seconds for each direction.
+    :raises HarnessError: ``driver`` did not take the function, or something could not be put back.
+    :raises KernelSplat: the kernel did not come back from an unbind, or a probe.
+    """
+    old_driver, old_override = function.driver, function.driver_override
+    try:
+        rebind(function, driver, deadline)
+        yield function
+    finally:
+        _restore(function, old_driver, old_override, deadline)
+
+
+def rebind(function: PciFunction, driver: str | None, deadline: float = 10.0) -> None:
+    """Bind the function to ``driver`` (None: to no driver), which its driver_override then names.
+
+    With None the override is left alone. Nothing is undone: see :func:`bound_to`.
+    """
+    end = time.monotonic() + deadline
+    if driver is not None:
+        if not (function.bus / "drivers" / driver).is_dir():
+            raise HarnessError(
+                f"{function} can not be bound to {driver}: there is no such PCI driver, load its"
+                " module"
+            )
+        # The override goes first, so that no third driver takes the function while it has none.
+        set_driver_override(function, driver, deadline)
+    if function.driver == driver:
+        return
+    unbind(function, end - time.monotonic())
+    if driver is None:
+        return
+    probe = function.bus / "drivers_probe"
+    write_with_deadline(probe, function.address, end - time.monotonic())
+    while function.driver != driver:
+        if time.monotonic() > end:
+            raise HarnessError(
+                f"{function} is bound to {function.driver or 'no driver'} {deadline:g} s after it"
+                f" was offered to {driver}: load the module of {driver}, and see the kernel log"
+            )
+        time.sleep(_POLL)
+
+
+def unbind(function: PciFunction, deadline: float = 10.0) -> None:
+    """Take the function from its driver, if it has one.
+
+    :raises KernelSplat: the driver did not let go within ``deadline`` seconds.
+    """
+    if function.driver is None:
+        return
+    try:
+        write_with_deadline(function.path / "driver" / "unbind", function.address, deadline)
+    except KernelRefused as refused:
+        # Somebody else unbound it first: the driver link went, or names another driver by now.
+        if refused.errno not in (errno.ENODEV, errno.ENOENT):
+            raise
+
+
+def set_driver_override(function: PciFunction, driver: str | None, deadline: float = 10.0) -> None:
+    """Let only ``driver`` bind the function; None lets any.
+
+    Older kernels (6.12) take the device's lock for this, which a pending unbind holds.
+    """
+    write_with_deadline(function.path / "driver_override", f"{driver or ''}\n", deadline)
+
+
+def _restore(
+    function: PciFunction, driver: str | None, override: str | None, deadline: float
+) -> None:
+    lost = (
+        f"the driver {driver or '(none)'} and driver_override {override or '(none)'} of {function}"
+        " could not be restored"
+    )
+    if not function.exists:
+        raise HarnessError(f"{lost}: it left the bus while it was lent, rescan the bus")
+    try:
+        try:
+            rebind(function, driver, deadline)
+        finally:
+            set_driver_override(function, override, deadline)
+    except HarnessError as error:
+        error.add_note(lost)
+        raise

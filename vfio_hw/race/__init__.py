@@ -1,0 +1,1 @@
+"""Races: native actors that use and take away a device at chosen instants."""

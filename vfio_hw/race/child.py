@@ -1,0 +1,95 @@
+"""The process that runs the rounds: a call that never returns costs this process, nothing more."""
+
+import mmap
+import os
+import select
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.uapi import ffi, lib
+
+# How long a killed process may take to go; one with a thread in state D does not go at all.
+REAP_SECONDS = 1.0
+
+
+class ChildDied(HarnessError):
+    """The process ended by itself; says how."""
+
+
+class Child:
+    """A forked process in the engine's loop, and the memory shared with it.
+
+    Every child has memory of its own: one that is given up for lost may write to it much later.
+
+    :param cpus: the CPUs that the actors are spread over, one after the other.
+    """
+
+    def __init__(self, cpus: Sequence[int]) -> None:
+        self._memory = ffi.from_buffer("struct race *", mmap.mmap(-1, ffi.sizeof("struct race")))
+        self.shared: Any = self._memory[0]
+        for index in range(lib.RACE_ACTORS):
+            self.shared.actors[index].cpu = cpus[index % len(cpus)]
+        self._channel, other = socket.socketpair()
+        with other:
+            self.pid = self._fork(other.fileno())
+        self._pidfd = os.pidfd_open(self.pid)
+        self._status: int | None = None
+
+    def run(self, deadline: float) -> None:
+        """Runs the round that lies in the shared memory.
+
+        :param deadline: seconds.
+        :raises TimeoutError: when the round has not ended by then; the child is in it still.
+        :raises ChildDied: when the child is no more.
+        """
+        self._channel.settimeout(deadline)
+        try:
+            self._channel.sendall(b"\0")
+            answer = self._channel.recv(1)
+        except (BrokenPipeError, ConnectionResetError):
+            answer = b""
+        if not answer:
+            raise ChildDied(self._ending())
+
+    def kill(self) -> bool:
+        """Kills the process and waits a second for it; False when it is still there."""
+        self._channel.close()
+        if self._pidfd >= 0:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        return self.reap(REAP_SECONDS) is not None
+
+    def reap(self, seconds: float) -> int | None:
+        """The wait status of the process that has ended, or None when it has not in that time."""
+        if self._pidfd < 0:
+            return self._status
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        if not poll.poll(seconds * 1000):
+            return None
+        self._status = os.waitpid(self.pid, 0)[1]
+        os.close(self._pidfd)
+        self._pidfd = -1
+        return self._status
+
+    def _fork(self, channel: int) -> int:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        status = 1
+        try:
+            status = lib.race_serve(self._memory, channel, parent)
+        finally:
+            os._exit(status)
+
+    def _ending(self) -> str:
+        status = self.reap(REAP_SECONDS)
+        if status is None:
+            return "closed its channel and did not end"
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            return f"died of {signal.Signals(-code).name}"
+        return f"ended with errno {code} ({os.strerror(code)})"

@@ -1,0 +1,208 @@
+/* The race engine: straight-line programs of system calls, run by threads released at one instant.
+ *
+ * Between the release of the barrier and the end of the last program nothing here allocates or locks,
+ * and nothing is called but the programs' system calls, the clock, and sched_yield() when actors
+ * share a CPU. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "engine.h"
+#include "step.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Time between the last arrival at the barrier and offset zero, for all to have seen the release. */
+#define LEAD_NS 10000
+
+struct worker {
+    struct race *race;
+    unsigned index;
+    sem_t go;
+};
+
+static struct worker workers[RACE_ACTORS];
+static unsigned worker_count;
+static sem_t all_finished;
+static unsigned arrived, finished;
+static int64_t release_ns;
+
+/* The last to arrive names the instant that all then wait for. */
+static int64_t pass_barrier(struct race *race)
+{
+    int64_t release;
+
+    if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == race->actor_count) {
+        race->released_ns = now_ns() + LEAD_NS;
+        __atomic_store_n(&release_ns, race->released_ns, __ATOMIC_RELEASE);
+    }
+    while (!(release = __atomic_load_n(&release_ns, __ATOMIC_ACQUIRE)))
+        relax(race);
+    return release;
+}
+
+static int stay_on(int cpu)
+{
+    size_t size = CPU_ALLOC_SIZE(cpu + 1);
+    cpu_set_t *set = CPU_ALLOC(cpu + 1);
+    int error = 0;
+
+    if (!set)
+        return ENOMEM;
+    CPU_ZERO_S(size, set);
+    CPU_SET_S(cpu, size, set);
+    if (sched_setaffinity(0, size, set))
+        error = errno;
+    CPU_FREE(set);
+    return error;
+}
+
+static void *work(void *given)
+{
+    struct worker *worker = given;
+    struct race *race = worker->race;
+    struct race_actor *actor = &race->actors[worker->index];
+    char name[16];
+
+    snprintf(name, sizeof(name), "actor %u", worker->index);
+    prctl(PR_SET_NAME, name);
+    actor->thread = syscall(SYS_gettid);
+    actor->cpu_error = stay_on(actor->cpu);
+    for (;;) {
+        int64_t start_ns;
+
+        while (sem_wait(&worker->go))
+            ;
+        start_ns = pass_barrier(race) + (int64_t)actor->offset_ns;
+        wait_until(race, start_ns);
+        run(race, actor->program, start_ns);
+        if (__atomic_add_fetch(&finished, 1, __ATOMIC_ACQ_REL) == race->actor_count)
+            sem_post(&all_finished);
+    }
+    return NULL;
+}
+
+static int hire(struct race *race)
+{
+    while (worker_count < race->actor_count) {
+        struct worker *worker = &workers[worker_count];
+        pthread_t thread;
+        int error;
+
+        worker->race = race;
+        worker->index = worker_count;
+        sem_init(&worker->go, 0, 0);
+        error = pthread_create(&thread, NULL, work, worker);
+        if (error)
+            return error;
+        worker_count++;
+    }
+    return 0;
+}
+
+static void run_actors(struct race *race)
+{
+    arrived = finished = 0;
+    release_ns = 0;
+    for (unsigned i = 0; i < race->actor_count; i++)
+        sem_post(&workers[i].go);
+    while (sem_wait(&all_finished))
+        ;
+}
+
+static void close_left_open(struct race *race)
+{
+    for (unsigned i = 0; i < RACE_SLOTS; i++) {
+        int64_t descriptor = slot_take(i);
+
+        race->left_open[i] = race->descriptors[i] && descriptor >= 0;
+        if (race->left_open[i]) {
+            race->closing = i;
+            close((int)descriptor);
+        }
+    }
+    race->closing = -1;
+}
+
+static int run_round(struct race *race)
+{
+    int error = hire(race);
+
+    if (error)
+        return error;
+    memset(race->results, 0, sizeof(race->results));
+    race->released_ns = 0;
+    race->closing = -1;
+    if (!run(race, race->prologue, now_ns()) && race->actor_count)
+        run_actors(race);
+    run(race, race->epilogue, now_ns());
+    close_left_open(race);
+    return 0;
+}
+
+/* Alone in the process: dies with its parent, ignores what a terminal sends to all its processes,
+ * and holds no descriptor but the channel; 0 to 2 stay occupied, for what a library may print. */
+static int settle(int channel, int parent)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null < 0)
+        return errno;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL))
+        return errno;
+    if (getppid() != parent)
+        return ESRCH;
+    for (int number = 1; number < NSIG; number++)
+        signal(number, number == SIGINT || number == SIGPIPE ? SIG_IGN : SIG_DFL);
+    /* Both may be one of the numbers below: out of the way first. */
+    channel = fcntl(channel, F_DUPFD_CLOEXEC, 4);
+    null = fcntl(null, F_DUPFD_CLOEXEC, 4);
+    for (int target = 0; target < 3; target++)
+        if (dup2(null, target) < 0)
+            return errno;
+    if (dup2(channel, 3) < 0 || syscall(SYS_close_range, 4U, ~0U, 0U))
+        return errno;
+    return 0;
+}
+
+int race_serve(struct race *race, int channel, int parent)
+{
+    int error = settle(channel, parent);
+    char byte;
+
+    memset(slots, 0xff, sizeof(slots));
+    sem_init(&all_finished, 0, 0);
+    while (!error && read(3, &byte, 1) == 1) {
+        error = run_round(race);
+        if (!error && write(3, &byte, 1) != 1)
+            error = errno;
+    }
+    return error;
+}
+
+long race_call_number(const char *name)
+{
+    static const struct {
+        const char *name;
+        long number;
+    } calls[] = {
+        {"close", SYS_close}, {"dup", SYS_dup},       {"ioctl", SYS_ioctl},
+        {"nanosleep", SYS_nanosleep}, {"openat", SYS_openat}, {"pipe2", SYS_pipe2},
+        {"read", SYS_read},   {"write", SYS_write},
+    };
+
+    for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+        if (!strcmp(calls[i].name, name))
+            return calls[i].number;
+    return -1;
+}

@@ -1,0 +1,182 @@
+"""What an actor does: a straight-line program of system calls over slots.
+
+A program is a sequence of steps. A step is one raw system call; it is skipped when a slot that it
+needs is empty, so what follows a failed open needs no condition.
+"""
+
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypedDict, Unpack
+
+from vfio_hw.errors import Unsupported
+from vfio_hw.uapi import CData, ffi, lib
+
+AT_FDCWD = -100
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """A place for a file descriptor, or another number, that a call of this round returns.
+
+    All actors of a round see the same slots, and all slots are empty when a round begins.
+
+    :param descriptor: whether the engine closes what is left in it at the end of the round.
+    """
+
+    name: str
+    descriptor: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """Bytes that a call gets by address, anew in every round.
+
+    :param stores: slots whose value is written (32 bits) at an offset before the call.
+    :param loads: slots that receive the 32 bits found at an offset after the call succeeded.
+    """
+
+    content: bytes
+    stores: Mapping[int, Slot] = field(default_factory=dict)
+    loads: Mapping[int, Slot] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One system call.
+
+    :param label: what reports call it; for an ioctl the header's name of the request.
+    :param number: the system call's number on this architecture.
+    :param into: the slot that receives a successful result.
+    :param takes: the first argument's slot is empty from this call on.
+    :param delay_ns: busy wait since the end of the step before.
+    :param decisive: its result is part of the actor's outcome.
+    """
+
+    label: str
+    number: int
+    arguments: tuple[int | Slot | Memory, ...]
+    into: Slot | None = None
+    takes: bool = False
+    delay_ns: int = 0
+    decisive: bool = False
+
+
+class Options(TypedDict, total=False):
+    """What every call accepts besides its own arguments; see :class:`Step`."""
+
+    label: str
+    into: Slot | None
+    takes: bool
+    delay_ns: int
+    decisive: bool
+
+
+def syscall(name: str, *arguments: int | Slot | Memory, **options: Unpack[Options]) -> Step:
+    """The system call of that name with at most six arguments, raw.
+
+    :raises Unsupported: when the engine does not know it on this architecture.
+    """
+    number = lib.race_call_number(name.encode())
+    if number < 0:
+        raise Unsupported(
+            f"the race engine has no system call {name} on this architecture: "
+            f"add it to race_call_number() in engine.c"
+        )
+    options.setdefault("label", name)
+    return Step(number=number, arguments=arguments, **options)
+
+
+def memory(
+    content: CData,
+    *,
+    stores: Mapping[str, Slot] | None = None,
+    loads: Mapping[str, Slot] | None = None,
+) -> Memory:
+    """A copy of a cffi struct, with slots written to and read from its members by name.
+
+    :param content: a cffi pointer to the struct.
+    """
+    kind = ffi.typeof(content).item
+
+    def by_offset(members: Mapping[str, Slot] | None) -> dict[int, Slot]:
+        return {ffi.offsetof(kind, name): s for name, s in (members or {}).items()}
+
+    return Memory(bytes(ffi.buffer(content)), by_offset(stores), by_offset(loads))
+
+
+def pointer_to(slot: Slot) -> Memory:
+    """The address of an int that holds the slot's value, as VFIO_GROUP_SET_CONTAINER wants it."""
+    return Memory(bytes(4), stores={0: slot})
+
+
+def ioctl(
+    slot: Slot,
+    request: str,
+    argument: int | Slot | bytes | Memory | CData = 0,
+    **options: Unpack[Options],
+) -> Step:
+    """The ioctl of that name in the header.
+
+    :param argument: an integer or a slot, passed as it is; bytes, a :class:`Memory` or a cffi
+        pointer, copied and passed by address.
+    :raises Unsupported: when the binding does not know the request.
+    """
+    number = getattr(lib, request, None)
+    if number is None:
+        raise Unsupported(f"{request} is not among the declarations of vfio_hw.uapi: add it there")
+    if isinstance(argument, bytes):
+        argument = Memory(argument)
+    elif not isinstance(argument, int | Slot | Memory):
+        argument = memory(argument)
+    options.setdefault("label", request)
+    return syscall("ioctl", slot, number, argument, **options)
+
+
+def openat(path: str | os.PathLike[str], flags: int, **options: Unpack[Options]) -> Step:
+    """Opens a path; O_CLOEXEC is added."""
+    options.setdefault("label", f"open {os.fspath(path)}")
+    name = Memory(os.fsencode(path) + b"\0")
+    return syscall("openat", AT_FDCWD, name, flags | os.O_CLOEXEC, 0, **options)
+
+
+def close(slot: Slot, **options: Unpack[Options]) -> Step:
+    """Closes what the slot holds; the slot is empty as soon as the call begins."""
+    options.setdefault("label", f"close {slot.name}")
+    options["takes"] = True
+    return syscall("close", slot, **options)
+
+
+def read(slot: Slot, size: int, **options: Unpack[Options]) -> Step:
+    """Reads at most ``size`` bytes and forgets them; the result is their number."""
+    options.setdefault("label", f"read {slot.name}")
+    return syscall("read", slot, Memory(bytes(size)), size, **options)
+
+
+def write(slot: Slot, content: bytes, **options: Unpack[Options]) -> Step:
+    """Writes the bytes to what the slot holds."""
+    options.setdefault("label", f"write {slot.name}")
+    return syscall("write", slot, Memory(content), len(content), **options)
+
+
+def write_file(
+    path: str | os.PathLike[str], content: bytes, *, decisive: bool = False
+) -> tuple[Step, ...]:
+    """Opens a file (of sysfs, say), writes the bytes at once and closes it.
+
+    Opening and writing are both decisive when asked: an outcome shows which of them failed.
+    """
+    file = Slot(os.fspath(path))
+    return (
+        openat(path, os.O_WRONLY, into=file, decisive=decisive),
+        write(file, content, decisive=decisive),
+        close(file),
+    )
+
+
+def sleep_ns(duration_ns: int, **options: Unpack[Options]) -> Step:
+    """Sleeps; for waits below some 100 us ``delay_ns`` of the next step is more exact."""
+    options.setdefault("label", f"sleep {duration_ns} ns")
+    duration = struct.pack("@ll", *divmod(duration_ns, 1_000_000_000))
+    return syscall("nanosleep", Memory(duration), 0, **options)

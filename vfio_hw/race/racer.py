@@ -1,0 +1,140 @@
+"""Runs rounds: prologue, actors against each other, epilogue; in a child, under a deadline."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat
+from vfio_hw.race import hang
+from vfio_hw.race.child import Child, ChildDied
+from vfio_hw.race.layout import Layout
+from vfio_hw.race.outcome import Call, Round, recorded
+from vfio_hw.race.program import Step
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A program that runs against others, on a thread and, if there are enough, a CPU of its own.
+
+    :param program: at least one of its steps is decisive.
+    :param offset_ns: its start; only differences between the actors of a round count.
+    """
+
+    name: str
+    program: Sequence[Step]
+    offset_ns: int = 0
+
+
+class Racer:
+    """Owns the child process that runs rounds; a context manager.
+
+    :param deadline: seconds that a round may take, its prologue and epilogue included.
+    :param cpus: the CPUs to spread the actors over; by default all that this process may use.
+    """
+
+    def __init__(self, deadline: float = 5.0, *, cpus: Iterable[int] | None = None) -> None:
+        self.deadline = deadline
+        self._cpus = sorted(os.sched_getaffinity(0) if cpus is None else cpus)
+        self._child: Child | None = None
+        self._lost: list[Child] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child is not None:
+            self._give_up(self._child)
+
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """The processes that were killed and are still there, because the kernel holds them."""
+        self._lost = [child for child in self._lost if child.reap(0) is None]
+        return tuple(child.pid for child in self._lost)
+
+    def round(
+        self, prologue: Sequence[Step], actors: Sequence[Actor], epilogue: Sequence[Step] = ()
+    ) -> Round:
+        """Runs one round and returns what came of it.
+
+        The prologue runs before the actors, the epilogue always and after them; what the slots
+        hold then is closed. After a failure the next round gets a new child.
+
+        :raises KernelSplat: a call did not return within the deadline; says which, and what each
+            thread of the child was doing in the kernel.
+        :raises KernelRefused: a call of the prologue failed; the actors did not run.
+        :raises HarnessError: the child ended by itself.
+        """
+        for actor in actors:
+            if not any(step.decisive for step in actor.program):
+                raise HarnessError(f"actor {actor.name} has no decisive step: mark one")
+        child = self._child = self._child or Child(self._cpus)
+        layout = Layout(child.shared, prologue, [actor.program for actor in actors], epilogue)
+        first = min((actor.offset_ns for actor in actors), default=0)
+        for place, actor in zip(child.shared.actors, actors, strict=False):
+            place.offset_ns = actor.offset_ns - first
+        child.shared.crowded = len(actors) > len(self._cpus)
+        try:
+            child.run(self.deadline)
+        except TimeoutError:
+            raise self._hung(child, layout) from None
+        except ChildDied as death:
+            raise self._died(child, layout, death) from None
+        return _result(child, layout, actors)
+
+    def _hung(self, child: Child, layout: Layout) -> HarnessError:
+        calls, threads = hang.running(child, layout), hang.threads(child, layout)
+        gone = self._give_up(child)
+        end = "was killed" if gone else "was killed and is still there, held by the kernel"
+        if not calls:
+            return HarnessError(
+                f"the engine was in no call when {self.deadline:g} s had passed: give it more time "
+                f"or the machine less to do\n{threads}"
+            )
+        return KernelSplat(
+            f"hang: {', '.join(calls)} did not return within {self.deadline:g} s\n{threads}\n"
+            f"process {child.pid} {end}"
+        )
+
+    def _died(self, child: Child, layout: Layout, death: ChildDied) -> HarnessError:
+        calls = ", ".join(hang.running(child, layout)) or "no call"
+        self._give_up(child)
+        return HarnessError(
+            f"the engine's process {child.pid} {death} while {calls} ran: look for its end in the "
+            f"kernel log, for one that ran out of memory"
+        )
+
+    def _give_up(self, child: Child) -> bool:
+        self._child = None
+        gone = child.kill()
+        if not gone:
+            self._lost.append(child)
+        return gone
+
+
+def _result(child: Child, layout: Layout, actors: Sequence[Actor]) -> Round:
+    shared, steps = child.shared, layout.steps
+    prologue = recorded(shared, steps, layout.prologue)
+    for call in prologue:
+        _expect_success(call)
+    places = shared.actors[0 : len(actors)]
+    for place in places:
+        if place.cpu_error:
+            why = os.strerror(place.cpu_error)
+            raise HarnessError(f"an actor can not be kept on CPU {place.cpu} ({why}): leave it out")
+    return Round(
+        names=tuple(actor.name for actor in actors),
+        offsets_ns=tuple(place.offset_ns for place in places),
+        prologue=prologue,
+        actors=tuple(recorded(shared, steps, where) for where in layout.actors),
+        epilogue=recorded(shared, steps, layout.epilogue),
+        released_ns=shared.released_ns,
+        left_open=layout.left_open(),
+    )
+
+
+def _expect_success(call: Call) -> None:
+    if call.error:
+        raise KernelRefused(call.error, call.step.label, "the prologue of a round")
+    if call.outcome != "ok":
+        raise HarnessError(f"{call.step.label} needs a slot that no call before it fills")

@@ -1,0 +1,1 @@
+"""What a run leaves behind: the event log, and everything that is made from it."""

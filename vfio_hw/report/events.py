@@ -1,0 +1,93 @@
+"""The record of a run: one JSON object a line, only ever appended to.
+
+Every other output is made from this file.  The objects, by their ``event``:
+
+=============  ================================================================================
+run            kernel, accelerator, machine, seed, arguments
+guest          a guest was started: number
+session        in that guest: tests that will run, release of its kernel
+started        test
+finished       test, verdict, seconds, text, oracle, properties
+unusable       text: the guest is not to be trusted with another test
+guest_ended    number, ending, seconds, text
+stopped        text: why tests are left over
+=============  ================================================================================
+
+A verdict is ``passed``, ``failed`` (the kernel is wrong), ``skipped`` or ``error`` (the harness or
+the machine is).
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one test."""
+
+    test: str
+    verdict: str
+    seconds: float
+    text: str = ""
+    oracle: str = ""
+    properties: dict[str, Any] = field(default_factory=dict)
+
+    def as_event(self) -> Event:
+        """The ``finished`` event that carries it."""
+        return {"event": "finished", **asdict(self)}
+
+
+def result_of(event: Event) -> Result:
+    """The result that a ``finished`` event carries."""
+    return Result(
+        test=str(event["test"]),
+        verdict=str(event["verdict"]),
+        seconds=float(event["seconds"]),
+        text=str(event.get("text", "")),
+        oracle=str(event.get("oracle", "")),
+        properties=dict(event.get("properties", {})),
+    )
+
+
+class EventLog:
+    """``events.jsonl`` of one results directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, event: Event) -> None:
+        """Append one event with the time it came; on disk when this returns."""
+        stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
+        line = json.dumps(stamped, ensure_ascii=True) + "\n"
+        # One write each: a record that was cut short can only be the last line.
+        descriptor = os.open(
+            self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
+        )
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+    def read(self) -> Iterator[Event]:
+        """Every whole event so far."""
+        with self.path.open(encoding="utf-8") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+    def results(self) -> list[Result]:
+        """The results so far, in the order in which they came."""
+        return [result_of(event) for event in self.read() if event["event"] == "finished"]
+
+
+def remaining(finished: Path, tests: Sequence[str]) -> list[str]:
+    """The tests that ``finished``, a file of names in JSON, does not hold."""
+    done = set(json.loads(finished.read_text()))
+    return [test for test in tests if test not in done]

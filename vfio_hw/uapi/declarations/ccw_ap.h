@@ -1,0 +1,15 @@
+/* linux/vfio.h: indices and regions of the s390 devices vfio-ccw and vfio-ap. */
+
+#define VFIO_REGION_TYPE_CCW 2
+#define VFIO_REGION_SUBTYPE_CCW_ASYNC_CMD 1
+#define VFIO_REGION_SUBTYPE_CCW_SCHIB 2
+#define VFIO_REGION_SUBTYPE_CCW_CRW 3
+#define VFIO_CCW_CONFIG_REGION_INDEX 0
+#define VFIO_CCW_NUM_REGIONS 1
+#define VFIO_CCW_IO_IRQ_INDEX 0
+#define VFIO_CCW_CRW_IRQ_INDEX 1
+#define VFIO_CCW_REQ_IRQ_INDEX 2
+#define VFIO_CCW_NUM_IRQS 3
+#define VFIO_AP_REQ_IRQ_INDEX 0
+#define VFIO_AP_CFG_CHG_IRQ_INDEX 1
+#define VFIO_AP_NUM_IRQS 2

@@ -1,0 +1,1 @@
+"""Kernels and the guests that run them; knows nothing of tests."""

@@ -1,0 +1,101 @@
+"""Which kernel a name means, and how to come by it."""
+
+from pathlib import Path
+
+from vfio_hw import cache
+from vfio_hw.cache import Say
+from vfio_hw.errors import HarnessError
+from vfio_hw.vm.kernels import build, config, source, store, tree
+from vfio_hw.vm.kernels.archive import Archive, Package, choose
+from vfio_hw.vm.kernels.store import Kernel
+
+_SERIES: dict[str, str | None] = {"latest": None, "6.12": "6.12", "6.1": "6.1"}
+_FALLBACK = "6.12"
+_FRAGMENTS = ("base",)
+
+NAMES = tuple(_SERIES)
+
+
+def get(
+    name_or_path: str, *, modules: Path | None = None, say: Say, refresh: bool = False
+) -> Kernel:
+    """The kernel of a name or a path, fetched and built first when it has to be.
+
+    :param modules: for a bzImage given by path, its modules.
+    :param say: takes one line on what is being done.
+    :param refresh: ask the archive for a newer source, instead of going by the last answer.
+    :raises HarnessError: an unknown name, or a kernel that can not be had.
+    """
+    with cache.filling(cache.directory()):
+        if name_or_path not in NAMES:
+            if "/" in name_or_path or Path(name_or_path).expanduser().exists():
+                return tree.resolve(name_or_path, modules, say)
+            raise HarnessError(
+                f"no kernel is named {name_or_path}: there is {', '.join(NAMES)}, "
+                "or give the path of a built tree or of a bzImage"
+            )
+        if modules is not None:
+            raise HarnessError(f"{name_or_path} has its own modules: name none beside it")
+        if name_or_path == "latest":
+            return _latest(say, refresh)
+        return _named(name_or_path, say, refresh)
+
+
+def built() -> list[Kernel]:
+    """Every kernel in the cache that was built from the archive, the youngest first."""
+    return store.built(NAMES)
+
+
+def known(name: str) -> Kernel | None:
+    """The kernel of a name when it is in the cache; nothing is fetched or built.
+
+    :raises HarnessError: there is no gcc to have built it with.
+    """
+    package = store.pointer(name)
+    if package is None:
+        return None
+    return store.find(name, store.recipe(package, _FRAGMENTS, config.read(_FRAGMENTS)))
+
+
+def _latest(say: Say, refresh: bool) -> Kernel:
+    """The newest kernel, or the fallback when that one can not be had."""
+    try:
+        return _named("latest", say, refresh)
+    except HarnessError as error:
+        reason = error
+    say(f"latest can not be had, so {_FALLBACK} takes its place: {reason}")
+    try:
+        return _named(_FALLBACK, say, refresh)
+    except HarnessError as error:
+        second = "for the same reason" if str(error) == str(reason) else str(error)
+        raise HarnessError(f"no kernel: latest: {reason}; nor {_FALLBACK}: {second}") from error
+
+
+def _named(name: str, say: Say, refresh: bool) -> Kernel:
+    found = None if refresh else known(name)
+    if found:
+        return found
+    with cache.locked("kernels", f"building kernel {name}", say):
+        # Whoever held the lock may have built it.
+        return (None if refresh else known(name)) or _make(name, say, refresh)
+
+
+def _make(name: str, say: Say, refresh: bool) -> Kernel:
+    text = config.read(_FRAGMENTS)
+    archive = Archive(say)
+    package = None if refresh else _unpacked(name)
+    if package is None:
+        package = choose(archive.packages(), _SERIES[name])
+    recipe = store.recipe(package, _FRAGMENTS, text)
+    if store.find(name, recipe) is None:
+        build.build(recipe, source.provide(package, archive, say), text, say)
+    store.point(name, package)
+    kernel = store.find(name, recipe)
+    assert kernel is not None
+    return kernel
+
+
+def _unpacked(name: str) -> Package | None:
+    """The package a name stands for, while its source is in the cache."""
+    package = store.pointer(name)
+    return package if package and source.directory(package).is_dir() else None

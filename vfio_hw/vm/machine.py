@@ -1,0 +1,250 @@
+"""One guest from power-on to its end, and which end that was."""
+
+import enum
+import json
+import os
+import selectors
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.vm import qemu
+from vfio_hw.vm.initramfs import initramfs
+from vfio_hw.vm.topology import Topology
+
+_ALIVE = b"Linux version"
+_PANIC = b"Kernel panic - not syncing"
+_CONSOLE, _EVENTS, _OUTPUT = range(3)
+# A panic prints its trace after the sentence that we recognise it by.
+_LAST_WORDS = 3.0
+
+Event = dict[str, Any]
+
+
+class Ending(enum.Enum):
+    """How a guest ended, and so whom its end speaks of."""
+
+    EXITED = "exited"  # the command ran to its end; its status is known
+    PANICKED = "panicked"  # the guest's kernel died: a verdict on the kernel
+    HUNG = "hung"  # nothing more came before a deadline: on the kernel too
+    NO_BOOT = "no boot"  # QEMU failed or no kernel spoke: a verdict on the machine
+
+
+@dataclass(frozen=True)
+class GuestRun:
+    """The end of one guest."""
+
+    ending: Ending
+    status: int | None
+    seconds: float
+    console: Path
+    text: str  # one sentence on what happened
+
+
+@dataclass(frozen=True)
+class Guest:
+    """What to boot and what to run in it."""
+
+    image: Path
+    modules: Path | None
+    topology: Topology
+    argv: Sequence[str]
+    cwd: Path = field(default_factory=Path.cwd)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    accelerator: str = "tcg"
+    cpus: int = 2
+    memory: str = "2G"
+    append: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds that each stretch of a guest's life may take."""
+
+    boot: float = 60.0  # from power-on until our first process runs
+    silence: float | None = None  # between two events, from then on
+    whole: float = 3600.0  # from power-on to the end
+
+
+def run(
+    guest: Guest,
+    out: Path,
+    *,
+    deadlines: Deadlines | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+    on_output: Callable[[bytes], None] = lambda data: None,
+) -> GuestRun:
+    """Boot ``guest``, run its command, and tell how it ended; never later than its deadlines.
+
+    :param out: directory for ``console.log`` and ``qemu.log``; made when missing, both files
+        appended to, so that a run of several guests keeps every console.
+    :param on_event: gets every object that arrives on the event port.
+    :raises HarnessError: when QEMU is not installed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    return _Life(guest, out, deadlines or Deadlines(), on_event, on_output).lived()
+
+
+class _Life:
+    def __init__(
+        self,
+        guest: Guest,
+        out: Path,
+        deadlines: Deadlines,
+        on_event: Callable[[Event], None],
+        on_output: Callable[[bytes], None],
+    ) -> None:
+        self._guest, self._out, self._deadlines = guest, out, deadlines
+        self._on_event, self._on_output = on_event, on_output
+        self._console, self._pending = bytearray(), b""
+        self._status: int | None = None
+        self._booted = False
+        self._failure = ""
+        self._started = self._heard = time.monotonic()
+        self._panicked_at: float | None = None
+
+    def lived(self) -> GuestRun:
+        """Power on, listen until an end, power off."""
+        with (self._out / "console.log").open("ab") as console:
+            process, ports = self._power_on()
+            try:
+                self._listen(process, ports, console)
+            finally:
+                process.kill()
+                process.wait()
+                for port in ports:
+                    port.close()
+        ending, text = self._judged(process.returncode)
+        seconds = time.monotonic() - self._started
+        return GuestRun(ending, self._status, seconds, self._out / "console.log", text)
+
+    def _power_on(self) -> tuple[subprocess.Popen[bytes], list[socket.socket]]:
+        guest = self._guest
+        content = initramfs(
+            guest.argv, environment=guest.environment, cwd=guest.cwd, modules=guest.modules
+        )
+        archive = os.memfd_create("initramfs")
+        with open(archive, "wb", closefd=False) as file:
+            file.write(content)
+        pairs = [socket.socketpair() for _ in range(3)]
+        theirs = [pair[1].fileno() for pair in pairs]
+        line = qemu.command_line(
+            image=guest.image,
+            initramfs=Path(f"/proc/self/fd/{archive}"),
+            topology=guest.topology,
+            ports=theirs,
+            accelerator=guest.accelerator,
+            cpus=guest.cpus,
+            memory=guest.memory,
+            append=guest.append,
+        )
+        try:
+            with (self._out / "qemu.log").open("wb") as log:
+                process = subprocess.Popen(
+                    line,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[*theirs, archive],
+                    # Ctrl-C is for the harness, which ends its guests itself.
+                    start_new_session=True,
+                )
+        finally:
+            os.close(archive)
+            for pair in pairs:
+                pair[1].close()
+        return process, [pair[0] for pair in pairs]
+
+    def _listen(
+        self, process: subprocess.Popen[bytes], ports: list[socket.socket], console: BinaryIO
+    ) -> None:
+        with selectors.DefaultSelector() as selector:
+            for number, port in enumerate(ports):
+                selector.register(port, selectors.EVENT_READ, number)
+            while selector.get_map() and (left := self._time_left()) > 0:
+                for key, _ in selector.select(min(left, 1.0)):
+                    data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                    if not data:
+                        selector.unregister(key.fileobj)
+                    self._take(key.data, data, console)
+                if self._status is not None or self._failure:
+                    return
+        if not selector.get_map():
+            process.wait(timeout=10)
+
+    def _take(self, port: int, data: bytes, console: BinaryIO) -> None:
+        if port == _CONSOLE:
+            console.write(data)
+            console.flush()
+            self._console += data
+            if self._panicked_at is None and _PANIC in self._console:
+                self._panicked_at = time.monotonic()
+        elif port == _OUTPUT:
+            self._on_output(data)
+        else:
+            *lines, self._pending = (self._pending + data).split(b"\n")
+            for line in lines:
+                self._event(line)
+
+    def _event(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+            kind = event["event"]
+        except (ValueError, TypeError, KeyError):
+            # A kernel that is being broken may write anywhere; the line stays readable.
+            event, kind = {"event": "noise", "text": line.decode(errors="replace")}, "noise"
+        self._heard = time.monotonic()
+        if kind == "booted":
+            self._booted = True
+        elif kind == "exit":
+            self._status = int(event["status"])
+        elif kind == "guest_failed":
+            self._failure = str(event["text"])
+        else:
+            self._on_event(event)
+
+    def _time_left(self) -> float:
+        now = time.monotonic()
+        limits = [self._started + self._deadlines.whole]
+        if not self._booted:
+            limits.append(self._started + self._deadlines.boot)
+        elif self._deadlines.silence is not None:
+            limits.append(self._heard + self._deadlines.silence)
+        if self._panicked_at is not None:
+            limits.append(self._panicked_at + _LAST_WORDS)
+        return min(limits) - now
+
+    def _judged(self, returncode: int) -> tuple[Ending, str]:
+        if self._status is not None:
+            return Ending.EXITED, f"the command ended with status {self._status}"
+        if self._panicked_at is not None:
+            start = self._console.index(_PANIC)
+            line = bytes(self._console[start:]).splitlines()[0]
+            return Ending.PANICKED, line.decode(errors="replace")
+        if self._failure or _ALIVE not in self._console:
+            return Ending.NO_BOOT, self._failure or self._qemu_said(returncode)
+        if self._time_left() > 0:
+            return Ending.PANICKED, "the guest was reset without a word on its console"
+        stage = "after it booted" if self._booted else "while it booted"
+        return Ending.HUNG, f"the guest said nothing more {stage}, until the deadline"
+
+    def _qemu_said(self, returncode: int) -> str:
+        words = (self._out / "qemu.log").read_text(errors="replace").strip().splitlines()
+        if returncode > 0 and words:
+            return f"QEMU ended with status {returncode}: {words[-1]}"
+        return f"no kernel spoke on the console within {self._deadlines.boot:g} s"
+
+
+def must_exit(ended: GuestRun) -> int:
+    """The status of the guest's command.
+
+    :raises HarnessError: when there is none, with how the guest ended.
+    """
+    if ended.status is None:
+        raise HarnessError(f"{ended.ending.value}: {ended.text}; console: {ended.console}")
+    return ended.status

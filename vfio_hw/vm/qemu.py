@@ -1,0 +1,78 @@
+"""The command line of one guest."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.vm.topology import Topology
+
+PROGRAM = "qemu-system-x86_64"
+
+
+def program() -> str:
+    """The path of QEMU.
+
+    :raises HarnessError: when it is not installed.
+    """
+    path = shutil.which(PROGRAM)
+    if path is None:
+        raise HarnessError(
+            f"{PROGRAM} is not installed: run scripts/run, or apt-get install qemu-system-x86"
+        )
+    return path
+
+
+@cache
+def version() -> str:
+    """The first line of what QEMU says of itself."""
+    done = subprocess.run([program(), "--version"], capture_output=True, text=True, timeout=30)
+    return done.stdout.partition("\n")[0]
+
+
+def command_line(
+    *,
+    image: Path,
+    initramfs: Path,
+    topology: Topology,
+    ports: Sequence[int],
+    accelerator: str,
+    cpus: int,
+    memory: str,
+    append: Sequence[str] = (),
+) -> list[str]:
+    """QEMU's arguments for a guest whose root is the host's, read-only.
+
+    :param ports: descriptors of the console, of the events and of the command's output.
+    :param accelerator: ``kvm`` or ``tcg``.
+    """
+    parameters = [
+        "console=ttyS0",
+        # An oops leaves locks held and the next call hung: better a fresh guest.
+        "oops=panic",
+        "panic=-1",
+        *topology.kernel_parameters,
+        *append,
+    ]
+    line = [
+        # QEMU must not outlive a harness that was killed.
+        "setpriv",
+        "--pdeathsig=KILL",
+        program(),
+        *("-machine", topology.machine),
+        *("-accel", "kvm" if accelerator == "kvm" else "tcg,thread=multi"),
+        *("-cpu", "host" if accelerator == "kvm" else "max"),
+        *("-smp", str(cpus), "-m", memory),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-kernel", str(image), "-initrd", str(initramfs), "-append", " ".join(parameters)),
+        *("-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"),
+        *("-device", "virtio-9p-pci,fsdev=root,mount_tag=hostroot,addr=02.0"),
+    ]
+    for number, descriptor in enumerate(ports):
+        line += ["-chardev", f"socket,id=port{number},fd={descriptor}"]
+        line += ["-serial", f"chardev:port{number}"]
+    for device in topology.devices:
+        line += ["-device", device]
+    return line

@@ -1,0 +1,46 @@
+"""Guest topologies: which emulated machine, IOMMU and devices a guest has."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+
+_DIRECTORY = Path(__file__).parents[2] / "fixtures" / "machines"
+
+
+@dataclass(frozen=True)
+class Topology:
+    """One guest machine, in QEMU's own words."""
+
+    name: str
+    description: str
+    machine: str
+    devices: tuple[str, ...]
+    kernel_parameters: tuple[str, ...]
+
+
+def topologies() -> list[str]:
+    """The names that :func:`topology` takes."""
+    return sorted(path.stem for path in _DIRECTORY.glob("*.toml"))
+
+
+def topology(name: str) -> Topology:
+    """The topology of ``fixtures/machines/NAME.toml``.
+
+    :raises HarnessError: an unknown name, or a file that says too little.
+    """
+    if name not in topologies():
+        raise HarnessError(f"no machine named {name!r}: there is {', '.join(topologies())}")
+    path = _DIRECTORY / f"{name}.toml"
+    try:
+        data = tomllib.loads(path.read_text())
+        return Topology(
+            name=name,
+            description=data["description"],
+            machine=data["machine"],
+            devices=tuple(data["devices"]),
+            kernel_parameters=tuple(data.get("kernel_parameters", ())),
+        )
+    except (tomllib.TOMLDecodeError, KeyError) as error:
+        raise HarnessError(f"{path}: not a machine description: {error!r}") from None
