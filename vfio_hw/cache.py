@@ -52,6 +52,8 @@ def locked(name: str, doing: str, say: Say, *, deadline: float = 3600.0) -> Iter
         lock.truncate()
         lock.write(f"{os.getpid()}\n")
         lock.flush()
+        # A process that is killed leaves its make running: that one must keep the lock.
+        os.set_inheritable(lock.fileno(), True)
         yield
 
 

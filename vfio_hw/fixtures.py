@@ -10,6 +10,7 @@ import pytest
 
 from vfio_hw.errors import HarnessError, Unsupported
 from vfio_hw.host.binding import bound_to
+from vfio_hw.host.blocking import BlockingWrite
 from vfio_hw.host.inventory import functions_of_kind
 from vfio_hw.host.mdev import Mdev, created, type_by_id
 from vfio_hw.host.pci import PciFunction
@@ -38,6 +39,12 @@ class Target:
         if group is None:
             raise HarnessError(f"{self.name} has no IOMMU group: is the IOMMU on?")
         return group
+
+    def removal(self) -> BlockingWrite:
+        """The write that takes the device away, not yet started: mdev remove, driver unbind."""
+        if isinstance(self.handle, Mdev):
+            return self.handle.removal()
+        return BlockingWrite((self.path / "driver").resolve() / "unbind", self.name)
 
 
 def _functions(config: pytest.Config, kind: str) -> list[PciFunction]:

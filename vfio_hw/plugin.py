@@ -57,8 +57,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def drives_hardware(item: pytest.Item) -> bool:
-    """Whether a test needs the real /dev/vfio: all do, except those in a directory ``unit``."""
-    return "unit" not in item.path.parts
+    """Whether a test needs the real /dev/vfio: all do, except those of the harness itself."""
+    return not {"unit", "harness"} & set(item.path.parts)
 
 
 class _Judge:

@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _pytest(args: argparse.Namespace, seed: int) -> list[str]:
     line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--events", "/dev/ttyS1"]
-    line += ["--seed", str(seed), "--ignore", "tests_hw/unit"]
+    line += ["--seed", str(seed), "--ignore", "tests_hw/unit", "--ignore", "tests_hw/harness"]
     if args.race_budget is not None:
         line += ["--race-budget", str(args.race_budget)]
     for address in args.device:

@@ -59,7 +59,9 @@ def test_prologue_and_epilogue_can_hang_too(racer: Racer, where: str) -> None:
     prologue, epilogue = (stuck, []) if where == "prologue" else ([], stuck)
     with pytest.raises(KernelSplat, match=rf"^hang: read {where} did not return") as caught:
         racer.round(prologue, [BLINK], epilogue)
-    assert re.search(rf"thread (\d+) \(.*\), state S, call: read {where}\n", str(caught.value))
+    assert re.search(
+        rf"thread \d+ \(race engine\), state S, call: read {where}\n", str(caught.value)
+    )
     assert re.search(r"process \d+ was killed$", str(caught.value))
 
 
@@ -107,7 +109,7 @@ def test_a_child_killed_in_a_round_is_reported_with_its_call(tmp_path: Path) -> 
             fifo.read_bytes()
             os.kill(child.pid, signal.SIGTERM)
 
-        killer = threading.Thread(target=kill_when_told)
+        killer = threading.Thread(target=kill_when_told, daemon=True)
         killer.start()
         told, read_end, write_end = Slot("told"), Slot("read end"), Slot("write end")
         program = [write(told, b"1"), close(told), read(read_end, 1, decisive=True)]
@@ -155,29 +157,39 @@ def test_leaving_the_context_ends_the_child() -> None:
 
 
 ORPHAN = """
-import sys
-from vfio_hw.race.program import sleep_ns
+import os, sys
+from vfio_hw.race.program import Memory, Slot, openat, read, syscall, write
 from vfio_hw.race.racer import Actor, Racer
-with Racer() as racer:
-    racer.round([], [Actor("a", [sleep_ns(1, decisive=True)])])
-    print("ready", flush=True)
-    sys.stdin.read()
+fifo, ends = Slot("fifo"), (Slot("read end"), Slot("write end"))
+pipe = syscall("pipe2", Memory(bytes(8), loads={0: ends[0], 4: ends[1]}), 0)
+program = [openat(sys.argv[1], os.O_WRONLY, into=fifo), write(fifo, b"1")]
+blocked = Actor("blocked", [*program, read(ends[0], 1, decisive=True)])
+with Racer(deadline=60) as racer:
+    racer.round([pipe], [blocked])
 """
 
 
-def test_a_child_dies_with_its_parent() -> None:
-    command = [sys.executable, "-c", ORPHAN]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"ready\n"
+def test_a_child_in_a_call_dies_with_its_parent(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    told = os.open(fifo, os.O_RDWR)
+    with subprocess.Popen([sys.executable, "-c", ORPHAN, fifo]) as parent:
+        assert _readable(told, seconds=10)
         (child,) = psutil.Process(parent.pid).children()
         pidfd = os.pidfd_open(child.pid)
         parent.kill()
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    ended = poll.poll(5000)
+    ended = _readable(pidfd, seconds=5)
+    if not ended:
+        child.kill()
     os.close(pidfd)
+    os.close(told)
     assert ended
+
+
+def _readable(descriptor: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _descriptors(pid: int) -> list[Path]:

@@ -1,6 +1,7 @@
 """This file checks that rounds run as they were composed: together, in time, and recorded."""
 
 import os
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -122,6 +123,24 @@ def test_a_slot_is_empty_once_it_is_closed_and_when_the_next_round_begins(racer:
     assert played.outcome == ("skipped",)
 
 
+def test_a_round_shows_nothing_of_the_one_before(racer: Racer) -> None:
+    missing = openat("/nonexistent", os.O_RDONLY, into=Slot("missing"), decisive=True)
+    assert racer.round([], [Actor("alone", [missing])]).outcome == ("ENOENT",)
+    played = racer.round([], [Actor("alone", [read(Slot("empty"), 1, decisive=True)])])
+    assert played.outcome == ("skipped",)
+    assert played.actors[0][0].start_ns == 0
+
+
+def test_a_round_is_described_in_microseconds_since_the_release(racer: Racer) -> None:
+    played = racer.round([], [sleeper("one"), sleeper("other", 5000)])
+    (call,) = played.actors[1]
+    start, end = ((time - played.released_ns) / 1000 for time in (call.start_ns, call.end_ns))
+    assert played.describe().splitlines()[2:] == [
+        "other, to start at 5.0 us",
+        f"    sleep 2000000 ns: ok (0), {start:.1f} to {end:.1f} us",
+    ]
+
+
 def test_what_is_left_open_is_closed_and_named(racer: Racer) -> None:
     racer.round([], [sleeper("one"), sleeper("other")])
     (child,) = psutil.Process().children()
@@ -146,6 +165,17 @@ def test_actors_that_share_one_cpu_all_run(actors: int) -> None:
         for _ in range(5):
             played = racer.round([], [sleeper(str(index), index * 1000) for index in range(actors)])
             assert played.outcome == ("ok",) * actors
+
+
+def test_actors_that_wait_on_a_shared_cpu_let_the_others_run() -> None:
+    seconds = []
+    with Racer(cpus=[min(os.sched_getaffinity(0))]) as racer:
+        for _ in range(10):
+            began = time.monotonic()
+            racer.round([], [sleeper(str(index)) for index in range(16)])
+            seconds.append(time.monotonic() - began)
+    # Each that spins at the barrier without yielding costs a time slice of milliseconds.
+    assert min(seconds) < 0.02
 
 
 def test_rounds_with_more_and_fewer_actors_take_turns(racer: Racer) -> None:

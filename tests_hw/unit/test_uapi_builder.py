@@ -69,24 +69,47 @@ def test_a_refused_build_leaves_the_old_extension(sources, capfd):
     assert not list((sources / "uapi").glob(".build-*"))
 
 
+def test_a_build_that_dies_half_way_leaves_the_old_extension(sources, monkeypatch):
+    before = builder.extension_path().read_bytes()
+    compiler = sources / "cc"
+    compiler.write_text('#!/bin/sh\nfor last; do :; done\necho half > "$last"\nexit 1\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    with pytest.raises(HarnessError, match="ended with status 1"):
+        builder.build()
+    assert builder.extension_path().read_bytes() == before
+
+
 def test_no_compiler_is_one_sentence(sources, monkeypatch):
     monkeypatch.setenv("CC", "/nonexistent/cc")
     with pytest.raises(HarnessError, match="needs a C compiler and /nonexistent/cc is not there"):
         builder.build()
 
 
-def test_the_builder_runs_where_there_is_no_extension():
-    """A module that is None in sys.modules can not be imported."""
-    script = (
-        "import sys; sys.modules['vfio_hw.uapi._binding'] = None\n"
-        "from vfio_hw.uapi import builder\n"
-        "from vfio_hw.errors import HarnessError\n"
-        "assert builder.is_current()\n"
-        "try:\n"
-        "    from vfio_hw.uapi import lib\n"
-        "except HarnessError as error:\n"
-        "    print(error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+ABSENT = "sys.modules[NAME] = None"
+BROKEN = """
+class Finder:
+    def find_spec(name, path, target=None):
+        return util.spec_from_file_location(name, sys.argv[1]) if name == NAME else None
+sys.meta_path.insert(0, Finder)
+"""
+SCRIPT = """
+from vfio_hw.uapi import builder
+from vfio_hw.errors import HarnessError
+assert builder.is_current()
+try:
+    from vfio_hw.uapi import lib
+except HarnessError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("state", [ABSENT, BROKEN], ids=["absent", "broken"])
+def test_the_builder_runs_where_there_is_no_extension(tmp_path, state):
+    junk = tmp_path / builder.extension_path().name
+    junk.write_text("junk")
+    script = f"import sys\nfrom importlib import util\nNAME = {builder.MODULE!r}\n{state}{SCRIPT}"
+    command = [sys.executable, "-c", script, str(junk)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.stderr == ""
     assert "run python -m vfio_hw.uapi.builder" in done.stdout

@@ -1,4 +1,4 @@
-"""What is in this machine: PCI functions by kind, IOMMU groups (for mediated devices see mdev.types)."""
+"""What is in this machine: PCI functions by kind and IOMMU groups; mdev types are in mdev.py."""
 
 import pyudev  # type: ignore[import-untyped]
 

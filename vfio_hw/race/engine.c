@@ -142,7 +142,6 @@ static int run_round(struct race *race)
         return error;
     memset(race->results, 0, sizeof(race->results));
     race->released_ns = 0;
-    race->closing = -1;
     if (!run(race, race->prologue, now_ns()) && race->actor_count)
         run_actors(race);
     run(race, race->epilogue, now_ns());
@@ -162,6 +161,7 @@ static int settle(int channel, int parent)
         return errno;
     if (getppid() != parent)
         return ESRCH;
+    prctl(PR_SET_NAME, "race engine");
     for (int number = 1; number < NSIG; number++)
         signal(number, number == SIGINT || number == SIGPIPE ? SIG_IGN : SIG_DFL);
     /* Both may be one of the numbers below: out of the way first. */

@@ -66,10 +66,10 @@ def race(
     result = RaceResult(seed)
     began = time.monotonic()
     while result.seconds < budget_seconds:
+        result.rounds += 1
         prepared = scene()
         actors = _spread(prepared.actors, draw, window_ns)
         played = _play(racer, prepared, actors, result)
-        result.rounds += 1
         result.outcomes[played.outcome] += 1
         result.left_open.update(played.left_open)
         complaint = _complaint(played, legal)

@@ -4,7 +4,8 @@ try:
     from vfio_hw.uapi._binding import ffi, lib
     from vfio_hw.uapi.ioctl import CData, ioctl, ioctl_errno, struct
 except ImportError as error:
-    if error.name != "vfio_hw.uapi._binding":
+    # The name is the full one when there is no file, the last part when there is a broken one.
+    if error.name is None or error.name.rpartition(".")[2] != "_binding":
         raise
     # The builder is imported through this package before there is an extension to import.
     _reason = str(error)

@@ -61,7 +61,6 @@ def struct(name: str, **members: Any) -> Any:
     values = {key: list(v) if isinstance(v, bytes) else v for key, v in members.items()}
     pointer = ffi.new(f"struct {name} *", values)
     size, _ = ffi.typeof(f"struct {name}").fields[0]
-    sized = size == "argsz" or (size == "size" and name.startswith("iommu_"))
-    if sized and size not in members:
+    if size in ("argsz", "size") and size not in members:
         setattr(pointer, size, ffi.sizeof(pointer[0]))
     return pointer

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from vfio_hw.cache import cache_directory
+from vfio_hw import cache
 from vfio_hw.errors import HarnessError
 from vfio_hw.vm import machine, qemu
 from vfio_hw.vm.topology import topology
@@ -40,7 +40,7 @@ def _node_opens() -> bool:
 
 
 def _proven(image: Path, say: Callable[[str], None]) -> bool:
-    memory = cache_directory() / "kvm" / _host()
+    memory = cache.directory() / "kvm" / _host()
     try:
         return bool(json.loads(memory.read_text())["boots"])
     except (OSError, ValueError, KeyError):

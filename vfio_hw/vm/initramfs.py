@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vfio_hw.cache import cache_directory
+from vfio_hw import cache
 from vfio_hw.errors import HarnessError
 
 _SOURCE = Path(__file__).with_name("init.c")
@@ -51,7 +51,7 @@ def first_process() -> bytes:
     :raises HarnessError: without a C compiler or a static C library.
     """
     key = hashlib.sha256(_SOURCE.read_bytes() + " ".join(_COMPILER).encode()).hexdigest()[:16]
-    path = cache_directory() / "init" / key
+    path = cache.directory() / "init" / key
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _compile(path)

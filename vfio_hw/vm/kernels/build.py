@@ -37,7 +37,7 @@ def build(recipe: store.Recipe, source: Path, fragments: str, say: Say) -> None:
     tools.require(_TOOLS, f"building Linux {version}")
     cache.require_space(cache.directory(), _MEGABYTES, f"building Linux {version}")
     objects = recipe.objects
-    fresh = not (objects / "vmlinux.a").exists()
+    fresh = not objects.exists()
     objects.mkdir(parents=True, exist_ok=True)
     say(f"configuring Linux {version}")
     dropped = config.configure(source, objects, fragments)
@@ -62,7 +62,7 @@ def _compile(recipe: store.Recipe, source: Path, say: Say) -> tuple[float, int]:
     log = recipe.objects.with_suffix(".log")
     log.unlink(missing_ok=True)
     jobs = len(os.sched_getaffinity(0))
-    command = ["make", f"-j{jobs}", "-C", source, f"O={recipe.objects}", "all"]
+    command: list[str | Path] = ["make", f"-j{jobs}", "-C", source, f"O={recipe.objects}", "all"]
     doing = f"building Linux {recipe.package.kernel_version}"
     start = time.monotonic()
     count = _line_counter(log)
@@ -96,7 +96,7 @@ def _line_counter(log: Path) -> Callable[[], int]:
 
 def _install(source: Path, objects: Path, into: Path) -> str:
     """Put image, modules, headers and configuration into a directory; the kernel's release."""
-    make = ["make", "-s", "-C", source, f"O={objects}"]
+    make: list[str | Path] = ["make", "-s", "-C", source, f"O={objects}"]
     install = [*make, f"INSTALL_MOD_PATH={into}", "modules_install"]
     tools.run(install, "installing the modules", timeout=300, into=into)
     tools.run([*make, "headers"], "installing the headers", timeout=300, into=into)

@@ -90,7 +90,7 @@ def configure(source: Path, objects: Path, fragments: str) -> list[str]:
 
 
 def _make(source: Path, objects: Path, target: str) -> None:
-    command = ["make", "-s", "-C", source, f"O={objects}", target]
+    command: list[str | Path] = ["make", "-s", "-C", source, f"O={objects}", target]
     tools.run(command, f"configuring {source.name}", timeout=300, into=objects)
 
 

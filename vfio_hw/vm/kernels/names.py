@@ -28,7 +28,7 @@ def get(
     """
     with cache.filling(cache.directory()):
         if name_or_path not in NAMES:
-            if "/" in name_or_path or Path(name_or_path).expanduser().exists():
+            if "/" in name_or_path or (name_or_path and Path(name_or_path).exists()):
                 return tree.resolve(name_or_path, modules, say)
             raise HarnessError(
                 f"no kernel is named {name_or_path}: there is {', '.join(NAMES)}, "

@@ -112,7 +112,7 @@ def read(directory: Path) -> Record | None:
         package = Package(**of.pop("package"))
         made = Recipe(package=package, fragments=tuple(of.pop("fragments")), **of)
         return Record(recipe=made, **fields)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -98,6 +98,7 @@ def watch(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            close_fds=False,  # so that a lock of the cache is held for as long as these run
         )
         try:
             _until_ended(process, doing, timeout, glance)
@@ -136,8 +137,9 @@ def failure(
     doing: str, tool: str, status: int, output: str, into: Path | None = None
 ) -> HarnessError:
     """The error for a tool that failed: a full disk, or the line in which it says why."""
-    if names_full_disk(output):
-        return cache.disk_full(into or cache.directory())
+    if full := next(filter(names_full_disk, output.splitlines()), None):
+        # Tools also write elsewhere (gcc to /tmp), so their own line is worth having.
+        return HarnessError(f"{cache.disk_full(into or cache.directory())} ({full.strip()})")
     return HarnessError(f"{doing}: {tool} failed with status {status}: {complaint(output)}")
 
 

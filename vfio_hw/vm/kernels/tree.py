@@ -81,7 +81,7 @@ def _installed(tree: Path, release: str, say: Say) -> Path:
 def _install(tree: Path, into: Path) -> None:
     # Debug information would make a module ten times as large, to be read over 9p.
     options = [f"INSTALL_MOD_PATH={into}", "INSTALL_MOD_STRIP=1"]
-    command = ["make", "-s", "-C", tree, *options, "modules_install"]
+    command: list[str | Path] = ["make", "-s", "-C", tree, *options, "modules_install"]
     tools.run(command, f"installing the modules of {tree}", timeout=600, into=into)
 
 
@@ -101,8 +101,7 @@ def _state(tree: Path) -> str:
         raise HarnessError(
             f"{order}: {error.strerror}: build the tree's modules, VFIO's among them (make)"
         ) from error
-    # The list names modules as .ko under kernel/, and since commit f65a486821cf ("kbuild: change
-    # module.order to list *.o instead of *.ko") as .o beside their sources.
+    # A module is listed as kernel/DIR/NAME.ko by old kernels, and as DIR/NAME.o by newer ones.
     names = [str(Path(line.removeprefix("kernel/")).with_suffix(".ko")) for line in lines]
     digest = hashlib.sha256()
     for name in (str(_IMAGE), "modules.order", *names):

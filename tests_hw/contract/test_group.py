@@ -1,0 +1,144 @@
+"""This file checks the order of steps on the group path, and that one opener excludes another (P4).
+
+It also checks what the container refuses (P8).
+"""
+
+import errno
+
+import pytest
+
+from vfio_hw.fixtures import Target
+from vfio_hw.uapi import lib
+from vfio_hw.vfio.container import Container
+from vfio_hw.vfio.descriptor import errno_of
+from vfio_hw.vfio.eventfd import EventFd
+from vfio_hw.vfio.group import Group, GroupStatus
+from vfio_hw.vfio.iommufd import Iommufd
+from vfio_hw.vfio.opened import opened
+
+CONTAINER_MODES = ["vfio_type1_iommu", "vfio_type1v2_iommu"]
+GROUP_MODES = [*CONTAINER_MODES, "iommufd_compat_type1", "iommufd_compat_type1v2"]
+FREE = GroupStatus(viable=True, container_set=False)
+USED = GroupStatus(viable=True, container_set=True)
+
+
+@pytest.mark.promise("P4")
+def test_a_group_has_one_opener_at_a_time(device: Target):
+    with Group(device.iommu_group):
+        assert errno_of(Group)(device.iommu_group) == errno.EBUSY
+    assert errno_of(Group)(device.iommu_group) == 0
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("kind", [Container, Iommufd])
+def test_the_status_of_a_group_follows_its_container(device: Target, kind):
+    with kind() as container, Group(device.iommu_group) as group:
+        assert group.status() == FREE
+        group.set_container(container)
+        assert group.status() == USED
+        group.unset_container()
+        assert group.status() == FREE
+
+
+@pytest.mark.promise("P8")
+def test_no_device_is_handed_out_before_the_container_has_an_iommu(device: Target):
+    with Container() as container, Group(device.iommu_group) as group:
+        assert group.device_errno(device.name) == errno.EINVAL
+        group.set_container(container)
+        assert group.device_errno(device.name) == errno.EINVAL
+        container.set_iommu(lib.VFIO_TYPE1v2_IOMMU)
+        assert group.device_errno(device.name) == 0
+
+
+@pytest.mark.promise("P8")
+def test_no_device_is_handed_out_before_the_group_has_an_iommufd(device: Target):
+    """An iommufd is an IOMMU by itself: SET_IOMMU only chooses how its container part behaves."""
+    with Iommufd() as iommufd, Group(device.iommu_group) as group:
+        assert group.device_errno(device.name) == errno.EINVAL
+        group.set_container(iommufd)
+        assert group.device_errno(device.name) == 0
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("mode", GROUP_MODES)
+def test_only_the_whole_name_names_a_device(device: Target, mode):
+    with opened(device.path, mode) as user:
+        for name in ("", device.name[:-1], device.name + "0", "0000:ff:1f.7"):
+            assert user.group.device_errno(name) == errno.ENODEV, name
+        assert user.group.device_errno(device.name) == 0
+
+
+@pytest.mark.promise("P8")
+def test_a_group_takes_only_one_container_and_nothing_else(device: Target):
+    with Container() as container, Group(device.iommu_group) as group:
+        with EventFd() as neither:
+            assert group.set_container_errno(neither) == errno.EBADFD
+        assert group.unset_container_errno() == errno.EINVAL
+        assert group.set_container_errno(container) == 0
+        assert group.set_container_errno(container) == errno.EINVAL
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize("mode", CONTAINER_MODES)
+def test_a_group_stays_in_its_container_while_a_device_is_open(device: Target, mode):
+    with opened(device.path, mode) as user:
+        assert user.group.unset_container_errno() == errno.EBUSY
+        user.device.close()
+        assert user.group.unset_container_errno() == 0
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize("mode", GROUP_MODES)
+def test_the_group_hands_a_device_out_more_than_once(device: Target, mode):
+    with opened(device.path, mode) as user, user.group.device(device.name) as second:
+        user.device.close()
+        assert second.info_errno() == 0
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize("mode", GROUP_MODES)
+def test_a_device_outlives_the_descriptors_of_group_and_container(device: Target, mode):
+    with opened(device.path, mode) as user:
+        user.container.close()
+        user.group.close()
+        assert user.device.info_errno() == 0
+    assert errno_of(Group)(device.iommu_group) == 0
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize("mode", CONTAINER_MODES)
+def test_an_open_device_keeps_its_group_busy(device: Target, mode):
+    """A device opened through a container holds the group's file, through an iommufd it does not.
+
+    Source: get_file() in vfio_group_use_container(), drivers/vfio/container.c.
+    """
+    with opened(device.path, mode) as user:
+        user.group.close()
+        assert errno_of(Group)(device.iommu_group) == errno.EBUSY
+        user.device.close()
+        assert errno_of(Group)(device.iommu_group) == 0
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("kind", [Container, Iommufd])
+def test_set_iommu_needs_a_group_and_a_type_that_exists(device: Target, kind):
+    """Which errno it is differs: the container counts its groups, iommufd looks for an IOAS."""
+    with kind() as container, Group(device.iommu_group) as group:
+        no_group = errno.ENODEV if kind is Iommufd else errno.EINVAL
+        no_type = errno.EINVAL if kind is Iommufd else errno.ENODEV
+        assert container.set_iommu_errno(lib.VFIO_TYPE1v2_IOMMU) == no_group
+        group.set_container(container)
+        assert container.check_extension(lib.VFIO_SPAPR_TCE_IOMMU) == 0
+        assert container.set_iommu_errno(lib.VFIO_SPAPR_TCE_IOMMU) == no_type
+        assert container.check_extension(lib.VFIO_TYPE1v2_IOMMU) == 1
+        assert container.set_iommu_errno(lib.VFIO_TYPE1v2_IOMMU) == 0
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("kind", [Container, Iommufd])
+def test_a_container_offers_both_type1_versions_and_unmap_all(kind):
+    with kind() as container:
+        assert container.api_version() == lib.VFIO_API_VERSION
+        assert container.check_extension(lib.VFIO_TYPE1_IOMMU) == 1
+        assert container.check_extension(lib.VFIO_TYPE1v2_IOMMU) == 1
+        assert container.check_extension(lib.VFIO_UNMAP_ALL) == 1

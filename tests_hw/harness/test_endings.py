@@ -1,0 +1,65 @@
+"""This file checks that the four endings of a guest are told apart, each within its deadline."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.vm.machine import Deadlines, Ending, run
+
+
+@pytest.mark.parametrize("status", [0, 1, 77])
+def test_the_status_of_the_command_is_passed(ran, status):
+    ended = ran(f"exit {status}")
+    assert (ended.ending, ended.status) == (Ending.EXITED, status)
+
+
+def test_a_command_killed_by_a_signal_has_a_shells_status(ran):
+    assert ran("kill -TERM $$").status == 128 + 15
+
+
+def test_a_command_that_does_not_exist_says_so(guest, tmp_path):
+    said = bytearray()
+    ended = run(guest(["no-such-command"]), tmp_path, on_output=said.extend)
+    assert ended.status == 127
+    assert b"no-such-command" in said
+
+
+def test_a_panic_is_a_panic_and_keeps_its_trace(ran):
+    ended = ran("echo c > /proc/sysrq-trigger; sleep 1000")
+    assert ended.ending is Ending.PANICKED
+    assert "sysrq triggered crash" in ended.text
+    assert "Call Trace" in ended.console.read_text(errors="replace")
+
+
+def test_a_reset_without_a_word_is_the_kernels_too(ran):
+    ended = ran("echo b > /proc/sysrq-trigger; sleep 1000")
+    assert ended.ending is Ending.PANICKED
+    assert "reset" in ended.text
+
+
+def test_a_guest_that_goes_silent_is_hung_at_its_deadline(ran):
+    began = time.monotonic()
+    ended = ran("sleep 1000", silence=2.0)
+    assert ended.ending is Ending.HUNG
+    assert time.monotonic() - began < 30
+
+
+def test_an_image_that_is_no_kernel_is_no_boot(guest, tmp_path):
+    image = tmp_path / "image"
+    image.write_bytes(b"\0" * 65536)
+    broken = dataclasses.replace(guest(["true"]), image=image)
+    ended = run(broken, tmp_path / "out", deadlines=Deadlines(boot=5.0))
+    assert ended.ending is Ending.NO_BOOT
+
+
+def test_what_the_guest_writes_does_not_reach_the_host(ran, tmp_path):
+    there = tmp_path / "written"
+    assert ran(f"echo guest > {there} && cat {there}").status == 0
+    assert not there.exists()
+
+
+def test_modules_of_the_kernel_can_be_loaded(ran, kernel):
+    assert Path(kernel.modules).is_dir()
+    assert ran("modprobe vfio-pci && test -c /dev/vfio/vfio").status == 0

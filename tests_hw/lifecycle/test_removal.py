@@ -1,0 +1,151 @@
+"""This file checks that a removal waits for the last descriptor, and for nothing else (P1)."""
+
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.errors import KernelRefused
+from vfio_hw.fixtures import Target
+from vfio_hw.vfio.cdev import Cdev
+from vfio_hw.vfio.container import Container
+from vfio_hw.vfio.group import Group
+from vfio_hw.vfio.opened import opened
+
+# Seconds.  A removal that must wait is watched this long; one that need not is far quicker.
+WATCHED = 0.5
+PROMPT = 2.0
+# A removal that polled would come back up to 10 s, the period of the requests, after the close.
+WAKE_UP = 0.1
+
+MODES = ["vfio_type1v2_iommu", "iommufd"]
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize("mode", MODES)
+def test_removal_returns_at_once_when_the_last_descriptor_is_closed(
+    device: Target, mode, record_property
+):
+    with opened(device.path, mode) as user, device.removal() as removal:
+        assert removal.wait(WATCHED) is None, "the device was removed while it was open"
+        closed_at = time.monotonic()
+        user.device.close()
+        assert removal.wait(PROMPT) == 0, removal.stack()
+    latency = removal.finished_at - closed_at
+    record_property("wake_up_ms", round(latency * 1000, 2))
+    assert latency < WAKE_UP
+
+
+@pytest.mark.promise("P1")
+def test_removal_waits_for_every_descriptor_not_for_the_first(device: Target):
+    with opened(device.path, "vfio_type1v2_iommu") as user:
+        second = user.group.device(device.name)
+        with device.removal() as removal:
+            second.close()
+            assert removal.wait(WATCHED) is None, "the first close let the removal go"
+            user.device.close()
+            assert removal.wait(PROMPT) == 0, removal.stack()
+
+
+@pytest.mark.promise("P1")
+def test_a_descriptor_kept_by_a_fork_keeps_the_removal_waiting(device: Target):
+    """The child of a fork holds what its parent has closed, until it exits."""
+    with opened(device.path, "vfio_type1v2_iommu") as user:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+        os.close(reading)
+        user.device.close()
+        try:
+            with device.removal() as removal:
+                assert removal.wait(WATCHED) is None, "removed while the child had it open"
+                os.kill(child, signal.SIGKILL)
+                assert removal.wait(PROMPT) == 0, removal.stack()
+        finally:
+            os.close(writing)
+            os.waitpid(child, 0)
+
+
+@pytest.mark.promise("P1")
+def test_a_device_that_is_going_away_can_not_be_got_from_its_group(device: Target):
+    with opened(device.path, "vfio_type1v2_iommu") as user, device.removal() as removal:
+        assert removal.wait(WATCHED) is None
+        assert user.group.device_errno(device.name) == errno.ENODEV
+        user.device.close()
+        assert removal.wait(PROMPT) == 0, removal.stack()
+
+
+@pytest.mark.promise("P5")
+def test_a_device_that_is_going_away_has_no_character_device(device: Target):
+    """The node and the entry in sysfs go before the wait, so that nobody new comes in."""
+    (entry,) = (device.path / "vfio-dev").iterdir()
+    node, shown = Path("/dev/vfio/devices", entry.name), Path("/sys/class/vfio-dev", entry.name)
+    assert node.exists()
+    assert shown.exists()
+    with opened(device.path, "iommufd") as user, device.removal() as removal:
+        assert removal.wait(WATCHED) is None
+        assert not node.exists()
+        assert not shown.exists()
+        user.device.close()
+        assert removal.wait(PROMPT) == 0, removal.stack()
+
+
+@pytest.mark.promise("P1")
+def test_a_refused_open_through_the_group_does_not_hold_the_removal_up(device: Target):
+    """Without an IOMMU set the group gives out no device, and must not count one as given."""
+    with Container(), Group(device.iommu_group) as group:
+        assert group.device_errno(device.name) == errno.EINVAL
+    with device.removal() as removal:
+        assert removal.wait(PROMPT) == 0, removal.stack()
+
+
+@pytest.mark.promise("P1")
+def test_a_refused_bind_does_not_hold_the_removal_up(device: Target):
+    with Container() as no_iommufd, Cdev(device.path) as cdev:
+        assert cdev.bind_iommufd_errno(no_iommufd) == errno.EBADFD
+    with device.removal() as removal:
+        assert removal.wait(PROMPT) == 0, removal.stack()
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("mode", MODES)
+def test_a_killed_owner_does_not_hold_the_removal_up(device: Target, mode):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with opened(device.path, mode):
+                os.write(writing, b"x")
+                signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        assert os.read(reading, 1) == b"x"
+        with device.removal() as removal:
+            assert removal.wait(WATCHED) is None, "removed while the child had it open"
+            os.kill(child, signal.SIGKILL)
+            assert removal.wait(PROMPT) == 0, removal.stack()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.promise("P4")
+def test_a_group_kept_past_the_removal_is_harmless(device: Target):
+    """Its descriptor stays, its IOMMU is gone: every call says so."""
+    with Container() as container, Group(device.iommu_group) as group:
+        with device.removal() as removal:
+            assert removal.wait(PROMPT) == 0, removal.stack()
+        assert group.set_container_errno(container) == errno.ENODEV
+        assert group.device_errno(device.name) == errno.ENODEV
+        with pytest.raises(KernelRefused) as refused:
+            group.status()
+        assert refused.value.errno == errno.ENODEV

@@ -1,0 +1,69 @@
+"""This file checks what a run makes of its results: the exit status, and the words."""
+
+import pytest
+
+from vfio_hw import run
+from vfio_hw.errors import HarnessError
+from vfio_hw.report.events import Result
+from vfio_hw.vm.machine import Ending, GuestRun
+from vfio_hw.vm.supervisor import Supervised
+
+WHOLE = Supervised(guests=1, left=[], status=0)
+
+
+def results(*verdicts: str) -> list[Result]:
+    return [Result(f"t::{number}", verdict, 0.1) for number, verdict in enumerate(verdicts)]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "status"),
+    [
+        (["passed", "skipped"], run.OK),
+        (["passed", "failed", "error"], run.KERNEL_WRONG),
+        (["passed", "error"], run.HARNESS_WRONG),
+    ],
+)
+def test_the_exit_status_says_who_is_wrong(tmp_path, verdicts, status):
+    assert run._ended(results(*verdicts), WHOLE, tmp_path) == status
+
+
+def test_a_selection_that_matches_nothing_is_no_success(tmp_path):
+    with pytest.raises(HarnessError, match="no test matches"):
+        run._ended([], Supervised(1, [], run._PYTEST_NOTHING), tmp_path)
+
+
+def test_a_pytest_that_broke_down_is_no_success_however_many_tests_passed(tmp_path):
+    (tmp_path / "guest-1").mkdir()
+    (tmp_path / "guest-1" / "output.log").write_text("ImportError: no such thing\n")
+    with pytest.raises(HarnessError, match="status 3.*ImportError: no such thing"):
+        run._ended(results("passed"), Supervised(1, [], 3), tmp_path)
+
+
+def test_tests_that_no_guest_came_to_are_counted(tmp_path, capsys):
+    left = Supervised(guests=3, left=["t::8", "t::9"], status=1)
+    assert run._ended(results("failed"), left, tmp_path) == run.KERNEL_WRONG
+    assert "2 not run" in capsys.readouterr().out
+
+
+def test_a_dead_guest_is_explained_by_its_splat_or_by_its_last_words(tmp_path):
+    ended = GuestRun(Ending.HUNG, None, 1.0, tmp_path / "console.log", "nothing more came")
+    oracle, text = run._explain(ended, "[    1.0] all is well\n[    2.0] the last line\n")
+    assert oracle == "hang"
+    assert "nothing more came" in text
+    assert "the last line" in text
+    splat = "[    3.000000] refcount_t: underflow; use-after-free.\n"
+    oracle, text = run._explain(ended, splat)
+    assert "refcount_t: underflow" in text.splitlines()[0]
+
+
+def test_the_essence_of_a_failure_is_what_pytest_marks():
+    text = "some source\nE   AssertionError: removed while open\nE   assert 0 is None\nmore"
+    assert list(run._essence(text)) == [
+        "AssertionError: removed while open",
+        "assert 0 is None",
+    ]
+
+
+def test_a_results_directory_is_never_shared(tmp_path):
+    with pytest.raises(HarnessError, match="exists already"):
+        run._results_directory(tmp_path)

@@ -1,0 +1,86 @@
+"""Memory of ours that a device reaches, in whatever way its iovas are mapped."""
+
+import contextlib
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.uapi import ffi
+
+PAGE: int = mmap.PAGESIZE
+
+
+class Iommu(Protocol):
+    """What maps iovas: a :class:`Container`, an :class:`Iommufd` as one, or an :class:`Ioas`."""
+
+    name: str
+
+    @property
+    def closed(self) -> bool:
+        """Its descriptor was closed."""
+
+    def map_dma(self, iova: int, vaddr: int, size: int, flags: int = ...) -> None:
+        """Let devices reach our memory at ``vaddr`` under ``iova``."""
+
+    def map_dma_errno(self, iova: int, vaddr: int, size: int, flags: int = ...) -> int:
+        """The same; the errno, or 0."""
+
+    def unmap_dma(self, iova: int, size: int) -> int:
+        """Take the mappings in the range back; how many bytes were mapped there."""
+
+    def unmap_dma_errno(self, iova: int, size: int) -> int:
+        """The same; the errno, or 0."""
+
+    def unmap_all(self) -> int:
+        """Take every mapping back; how many bytes were mapped."""
+
+    def iova_ranges(self) -> list[tuple[int, int]] | None:
+        """Usable iovas as (first, last); None when the kernel sets no limit."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Page-aligned anonymous memory: its bytes, its address and its size."""
+
+    bytes: memoryview
+    vaddr: int
+    size: int
+
+
+@contextlib.contextmanager
+def memory(size: int = PAGE) -> Iterator[Memory]:
+    """Anonymous memory of whole pages, gone after."""
+    # Shared, so that a child process that we fork leaves the pages that the device sees to us.
+    with mmap.mmap(-1, size) as pages, memoryview(pages) as view, ffi.from_buffer(view) as first:
+        yield Memory(view, int(ffi.cast("uintptr_t", first)), size)
+
+
+@contextlib.contextmanager
+def mapped(iommu: Iommu, size: int = PAGE, iova: int | None = None) -> Iterator[tuple[Memory, int]]:
+    """New memory that devices read and write at an iova inside; yields both.
+
+    :param iova: by default the first at which ``size`` bytes may be.
+    """
+    where = first_iova(iommu, size) if iova is None else iova
+    with memory(size) as new:
+        iommu.map_dma(where, new.vaddr, size)
+        try:
+            yield new, where
+        finally:
+            if not iommu.closed:
+                iommu.unmap_dma(where, size)
+
+
+def first_iova(iommu: Iommu, size: int = PAGE) -> int:
+    """The lowest page-aligned iova but 0 from which on ``size`` bytes may be mapped.
+
+    :raises HarnessError: no usable range is that long.
+    """
+    ranges = iommu.iova_ranges()
+    for first, last in [(0, 2**64 - 1)] if ranges is None else ranges:
+        aligned = max(PAGE, -(-first // PAGE) * PAGE)
+        if aligned + size - 1 <= last:
+            return aligned
+    raise HarnessError(f"{iommu.name} has no {size} bytes of iovas in one range: map less")
