@@ -36,4 +36,11 @@ class MachineLost(HarnessError):
 
 
 class KernelSplat(HarnessError):
-    """An oracle found the kernel at fault: a splat in its log, a leak, a call that hangs."""
+    """The kernel was found at fault: a splat in its log, a leak, a call that hangs.
+
+    :param oracle: what found it; after ``hang`` the kernel is not asked anything more.
+    """
+
+    def __init__(self, text: str, *, oracle: str = "hang") -> None:
+        super().__init__(text)
+        self.oracle = oracle

@@ -70,6 +70,7 @@ class _Judge:
         self._oracles: Oracles | None = None
         self._reports: list[pytest.TestReport] = []
         self._findings: list[Finding] = []
+        self._splat: KernelSplat | None = None
         self._started = 0.0
 
     def _say(self, event: Event) -> None:
@@ -106,14 +107,15 @@ class _Judge:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        self._reports, self._findings, self._started = [], [], time.monotonic()
+        self._reports, self._findings, self._splat = [], [], None
+        self._started = time.monotonic()
         self._say({"event": "started", "test": item.nodeid})
         result = yield
         self._say(self._result(item).as_event())
-        if self._findings and item.session.shouldstop is False:
-            text = f"{item.nodeid}: {self._findings[0].title}"
+        if self._findings or (self._splat and self._splat.oracle == "hang"):
+            text = f"the kernel is not to be trusted after {item.nodeid}"
             self._say({"event": "unusable", "text": text})
-            item.session.shouldstop = f"the kernel is not to be trusted further: {text}"
+            item.session.shouldstop = text
         return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -128,9 +130,10 @@ class _Judge:
             return (yield)
         finally:
             if self._oracles and drives_hardware(item):
-                self._findings += self._oracles.after()
+                self._findings = self._oracles.after()
                 if self._findings:
-                    raise KernelSplat("\n\n".join(map(str, self._findings)))
+                    text = "\n\n".join(map(str, self._findings))
+                    raise KernelSplat(text, oracle=self._findings[0].oracle)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -141,8 +144,8 @@ class _Judge:
         if isinstance(error, Unsupported):
             report.outcome = "skipped"
             report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {error}")
-        elif isinstance(error, KernelSplat) and call.when != "teardown":
-            self._findings.append(Finding("hang", str(error).partition("\n")[0], str(error)))
+        elif isinstance(error, KernelSplat):
+            self._splat = self._splat or error
         report.user_properties.append(("vfio_hw_blames", _blamed(error, call.when)))
         self._reports.append(report)
         return report
@@ -173,7 +176,7 @@ class _Judge:
                 text = skipped[0].longrepr[2].removeprefix("Skipped: ")
         else:
             verdict, text = "passed", ""
-        oracle = self._findings[0].oracle if self._findings else ("assertion" if bad else "")
+        oracle = self._splat.oracle if self._splat else ("assertion" if bad else "")
         properties = {key: value for key, value in item.user_properties if key != "vfio_hw_blames"}
         seconds = round(time.monotonic() - self._started, 3)
         return Result(item.nodeid, verdict, seconds, text, oracle, properties)

@@ -5,6 +5,7 @@ Expected values come from sysfs, or from the device's config space where sysfs h
 
 import errno
 import fcntl
+import itertools
 
 import pytest
 
@@ -108,7 +109,7 @@ def test_regions_do_not_overlap(device: Target):
     with opened(device.path, MODE) as user:
         indices = range(lib.VFIO_PCI_CONFIG_REGION_INDEX + 1)
         regions = sorted((user.device.region(index) for index in indices), key=lambda r: r.offset)
-        for lower, upper in zip(regions, regions[1:], strict=False):
+        for lower, upper in itertools.pairwise(regions):
             assert lower.offset + lower.size <= upper.offset, f"{lower} and {upper}"
 
 

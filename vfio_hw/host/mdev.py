@@ -134,7 +134,7 @@ def created(kind: MdevType, uuid: str | None = None, deadline: float = 10.0) -> 
     :raises KernelRefused: as :meth:`MdevType.create`.
     :raises KernelSplat: the device could not be removed in time.
     """
-    mdev = kind.create(uuid or str(uuids.uuid4()))
+    mdev = kind.create(str(uuids.uuid4()) if uuid is None else uuid)
     try:
         yield mdev
     finally:
@@ -157,12 +157,10 @@ def _gone(mdev: Mdev, deadline: float) -> None:
 
 
 def _canonical(uuid: str) -> str:
-    try:
-        text = str(uuids.UUID(uuid))
-    except ValueError:
-        text = ""
-    if text != uuid.lower():
-        raise HarnessError(
-            f"{uuid!r} is not a UUID: write it as 8-4-4-4-12 hexadecimal digits, or leave it out"
-        )
-    return text
+    # uuid.UUID alone also takes braces, a prefix, and digits without dashes.
+    with contextlib.suppress(ValueError):
+        if str(uuids.UUID(uuid)) == uuid.lower():
+            return uuid.lower()
+    raise HarnessError(
+        f"{uuid!r} is not a UUID: write it as 8-4-4-4-12 hexadecimal digits, or leave it out"
+    )

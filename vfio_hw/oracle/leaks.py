@@ -50,7 +50,7 @@ class Leaks:
 def differences(before: Snapshot, after: Snapshot) -> list[tuple[str, str]]:
     """Title and text of everything that is not as it was."""
     found = [
-        (f"{what}: {before.counters[what]} -> {now}",) * 2
+        (f"{what} {before.counters[what]} -> {now}",) * 2
         for what, now in after.counters.items()
         if before.counters.get(what, now) != now
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vfio_hw.host.sysfs import attribute, names_in
-from vfio_hw.oracle.children import have_children
+from vfio_hw.oracle.children import descendants
 
 _MODULES = ("vfio", "iommufd", "mdev", "mtty", "mdpy", "mbochs", "kvm")
 _PLACES = (
@@ -78,7 +78,7 @@ def _pci(bus: Path) -> dict[str, frozenset[str]]:
     entries = {"PCI functions bound to vfio-pci": lent}
     # Older kernels (6.12) take the device's lock to read an override. A child of ours that waits
     # in an unbind holds that lock, and then this would wait with it.
-    if not have_children():
+    if not descendants():
         overrides = (
             (name, attribute(bus / "devices" / name / "driver_override"))
             for name in names_in(bus / "devices")
@@ -96,11 +96,13 @@ def _descriptors(directory: Path) -> dict[str, int]:
             target = str((directory / number).readlink())
         except OSError:  # the descriptor that listed the directory
             continue
-        targets[f"open descriptors of {_NUMBER.sub('', target)}"] += 1
+        targets[f"own open descriptors of {_NUMBER.sub('', target)}"] += 1
     return dict(targets)
 
 
 def _memory(status: Path) -> dict[str, int]:
     """Locked and pinned memory. Source: Documentation/filesystems/proc.rst, VmLck and VmPin."""
     text = attribute(status) or ""
-    return {f"{name} (kB)": int(size) for name, size in re.findall(r"(VmLck|VmPin):\s*(\d+)", text)}
+    return {
+        f"own {name} (kB)": int(size) for name, size in re.findall(r"(VmLck|VmPin):\s*(\d+)", text)
+    }

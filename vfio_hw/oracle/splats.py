@@ -156,7 +156,7 @@ def splats(lines: Iterable[str]) -> list[Splat]:
         else:
             starts.append((index, *found))
     ends = [start for start, _, _ in starts[1:]] + [len(texts)]
-    return [_splat(texts, *start, end) for start, end in zip(starts, ends, strict=bool(starts))]
+    return [_splat(texts, *start, end) for start, end in zip(starts, ends, strict=False)]
 
 
 def _matching(text: str, seen: bool) -> tuple[_Rule, re.Match[str]] | None:

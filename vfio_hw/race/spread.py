@@ -75,7 +75,8 @@ def race(
         complaint = _complaint(played, legal)
         if complaint:
             raise KernelSplat(
-                f"{_title(actors)}: {complaint}\n{_where(actors, result)}\n{played.describe()}"
+                f"{_title(actors)}: {complaint}\n{_where(actors, result)}\n{played.describe()}",
+                oracle="outcome",
             )
         result.seconds = time.monotonic() - began
     if not result.rounds:

@@ -1,0 +1,125 @@
+"""This file checks that a write which blocks costs one child process and never this one."""
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat
+from vfio_hw.host import blocking
+from vfio_hw.host.blocking import BlockingWrite, write_with_deadline
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """A FIFO: opening it for writing blocks until somebody opens it for reading."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def no_child_is_left() -> Iterator[None]:
+    yield
+    end = time.monotonic() + 5
+    while blocking._lost and time.monotonic() < end:
+        blocking._reap_lost()
+    assert not blocking._lost, "an abandoned child did not end within 5 s"
+
+
+def test_a_write_that_succeeds_says_zero_and_when(tmp_path: Path) -> None:
+    path = tmp_path / "attribute"
+    path.touch()
+    before = time.monotonic()
+    write = BlockingWrite(path, "text").start()
+    assert write.wait(5) == 0
+    assert write.finished_at is not None
+    assert before <= write.started_at <= write.finished_at <= time.monotonic()
+    assert path.read_text() == "text"
+    assert not write.blocked
+
+
+@pytest.mark.parametrize(
+    ("path", "number"), [("/dev/full", errno.ENOSPC), ("/nonexistent", errno.ENOENT)]
+)
+def test_a_refused_write_gives_its_errno(path: str, number: int) -> None:
+    assert BlockingWrite(Path(path), "text").start().wait(5) == number
+
+
+def test_a_write_blocks_until_the_kernel_lets_it(fifo: Path) -> None:
+    write = BlockingWrite(fifo, "text").start()
+    assert write.wait(0.05) is None
+    assert write.blocked
+    assert write.status().state == "S"
+    assert f"pid {write.pid}" in write.stack()
+    released = time.monotonic()
+    with fifo.open() as reader:
+        assert reader.read() == "text"
+    assert write.wait(5) == 0
+    assert write.finished_at is not None and write.finished_at >= released
+
+
+def test_the_child_holds_no_descriptor_of_ours(fifo: Path) -> None:
+    reader, writer = os.pipe()
+    with BlockingWrite(fifo, "text") as write:
+        os.close(writer)
+        assert os.read(reader, 1) == b"", "somebody else still has the other end"
+        assert write.blocked
+    os.close(reader)
+
+
+def test_a_signal_reaches_the_child_which_still_reports(fifo: Path) -> None:
+    write = BlockingWrite(fifo, "text").start()
+    write.signal(signal.SIGTERM)
+    assert write.wait(0.05) is None
+    with fifo.open() as reader:
+        reader.read()
+    assert write.wait(5) == 0
+
+
+def test_a_killed_child_says_eintr(fifo: Path) -> None:
+    write = BlockingWrite(fifo, "text").start()
+    write.signal(signal.SIGKILL)
+    assert write.wait(5) == errno.EINTR
+
+
+def test_an_abandoned_write_is_lost_and_waited_for_no_more(fifo: Path) -> None:
+    with BlockingWrite(fifo, "text") as write:
+        pass
+    assert write.lost
+    assert not write.blocked
+    assert write.wait(5) is None
+
+
+def test_a_waiter_that_sleeps_uses_no_processor_time(fifo: Path) -> None:
+    with BlockingWrite(fifo, "text") as write:
+        assert write.wait(0.2) is None
+        assert write.cpu_seconds() < 0.1
+
+
+def test_a_write_is_started_once(fifo: Path) -> None:
+    with BlockingWrite(fifo, "text") as write, pytest.raises(HarnessError, match="already started"):
+        write.start()
+
+
+def test_no_descriptor_is_left_open(fifo: Path) -> None:
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    with BlockingWrite(fifo, "text"):
+        pass
+    BlockingWrite(Path("/dev/null"), "text").start().wait(5)
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
+def test_the_deadline_raises_with_the_place_in_the_kernel(fifo: Path) -> None:
+    with pytest.raises(KernelSplat, match=r"did not return within 0\.05 s.*pid \d+"):
+        write_with_deadline(fifo, "text", 0.05)
+
+
+def test_an_errno_raises() -> None:
+    with pytest.raises(KernelRefused, match=r"write of 'text' on /dev/full: ENOSPC") as refused:
+        write_with_deadline(Path("/dev/full"), "text", 5)
+    assert refused.value.errno == errno.ENOSPC

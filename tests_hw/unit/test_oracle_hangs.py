@@ -1,0 +1,101 @@
+"""This file checks that processes left over or blocked are found, with where they wait."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.oracle import hangs, snapshot
+from vfio_hw.oracle.children import descendants, have_children
+from vfio_hw.oracle.hangs import Hangs
+from vfio_hw.oracle.holders import holders
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        yield child
+        child.kill()
+
+
+def started(*command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
+def test_a_child_left_over_is_found_with_its_state_and_place() -> None:
+    oracle = Hangs(grace=0.05)
+    oracle.before("a test")
+    with started("sleep", "60") as child:
+        (finding,) = oracle.after()
+        child.kill()
+    assert finding.title.startswith("process sleep left over")
+    assert f"pid {child.pid} (sleep) state S" in finding.text
+    assert "open VFIO and IOMMUFD files are held by:" in finding.text
+
+
+def test_a_grandchild_is_found_too() -> None:
+    oracle = Hangs(grace=0.05)
+    oracle.before("a test")
+    with started("sh", "-c", "sleep 60 & echo $!; wait") as child:
+        assert child.stdout is not None
+        grandchild = int(child.stdout.readline())
+        names = {finding.title.split()[1] for finding in oracle.after()}
+        os.kill(grandchild, 9)
+        child.kill()
+    assert names == {"sh", "sleep"}
+
+
+def test_a_child_from_before_the_test_is_not_counted(sleeper: subprocess.Popen[bytes]) -> None:
+    oracle = Hangs(grace=0.0)
+    oracle.before("a test")
+    assert oracle.after() == []
+
+
+def test_a_child_that_ends_in_time_is_not_counted() -> None:
+    oracle = Hangs(grace=10.0)
+    oracle.before("a test")
+    with started("sleep", "0.05"):
+        begun = time.monotonic()
+        assert oracle.after() == []
+        assert time.monotonic() - begun < 5
+
+
+def test_a_child_that_has_ended_is_no_hang() -> None:
+    oracle = Hangs(grace=0.0)
+    oracle.before("a test")
+    with started("true") as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert oracle.after() == []
+
+
+def test_a_child_from_before_that_is_now_blocked_is_found(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = Hangs(grace=0.05)
+    oracle.before("a test")
+    monkeypatch.setattr(hangs, "descendants", lambda: {sleeper.pid: "D"})
+    assert len(oracle.after()) == 1
+    oracle.before("the next test")
+    assert oracle.after() == [], "the same hang is reported once"
+
+
+def test_descendants_are_ours_only(sleeper: subprocess.Popen[bytes]) -> None:
+    assert have_children()
+    assert set(descendants()) == {sleeper.pid}
+
+
+def test_overrides_are_not_read_while_a_child_runs(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    place = "PCI functions with a driver_override"
+    assert place not in snapshot.taken(tmp_path).entries
+    sleeper.kill()
+    os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet collected
+    assert place in snapshot.taken(tmp_path).entries
+
+
+def test_an_ordinary_machine_has_no_holders_of_this_process() -> None:
+    assert not [line for line in holders() if line.startswith(f"pid {os.getpid()} ")]

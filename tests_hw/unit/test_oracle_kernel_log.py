@@ -1,0 +1,137 @@
+"""This file checks how records of /dev/kmsg are read, attributed to tests and judged."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.oracle import Oracles, kernel_log
+from vfio_hw.oracle.kernel_log import KernelLog, parsed
+
+WARNING = "WARNING: a.c:1 at sample_first+0x1/0x10, CPU#0: sh/1"
+KERNEL, USER = 4, 12  # priority: facility 0 or 1, level warning
+
+
+class Ring:
+    """A kernel log: what a read of /dev/kmsg gives, one record or error at a time."""
+
+    def __init__(self) -> None:
+        self.answers: list[bytes | OSError] = []
+        self.sequence = 100
+
+    def say(self, text: str, priority: int = KERNEL) -> None:
+        self.answers.append(f"{priority},{self.sequence},5000,-;{text}\n".encode())
+        self.sequence += 1
+
+    def lose(self, records: int) -> None:
+        self.answers.append(OSError(errno.EPIPE, "Broken pipe"))
+        self.sequence += records
+
+    def read(self, descriptor: int, size: int) -> bytes:
+        if not self.answers:
+            raise BlockingIOError
+        answer = self.answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def ring(monkeypatch: pytest.MonkeyPatch) -> Ring:
+    made = Ring()
+    monkeypatch.setattr(kernel_log.os, "read", made.read)
+    return made
+
+
+@pytest.fixture
+def log(ring: Ring, tmp_path: Path) -> Iterator[KernelLog]:
+    device = tmp_path / "kmsg"
+    device.touch()
+    opened = KernelLog(device)
+    yield opened
+    opened.close()
+
+
+def during(log: KernelLog, happens: Callable[[], object]) -> list[str]:
+    log.before("a test")
+    happens()
+    return [finding.title for finding in log.after()]
+
+
+def test_a_record_is_taken_apart() -> None:
+    record = parsed(
+        b"6,339,5140900,-;NET: caf\\xc3\\xa9\\x0asecond\n SUBSYSTEM=pci\n DEVICE=+pci:0\n"
+    )
+    assert (record.facility, record.sequence) == (0, 339)
+    assert record.text == "NET: café\nsecond"
+
+
+def test_a_splat_during_the_test_is_found(log: KernelLog, ring: Ring) -> None:
+    assert during(log, lambda: ring.say(WARNING)) == ["WARNING in sample_first"]
+
+
+def test_an_ordinary_line_is_no_finding(log: KernelLog, ring: Ring) -> None:
+    assert during(log, lambda: ring.say("mtty mtty: MDEV: Registered")) == []
+
+
+def test_what_a_program_wrote_is_no_splat(log: KernelLog, ring: Ring) -> None:
+    assert during(log, lambda: ring.say(WARNING, USER)) == []
+
+
+def test_a_splat_between_tests_is_told_with_the_next_test(log: KernelLog, ring: Ring) -> None:
+    assert during(log, lambda: None) == []
+    ring.say(WARNING)
+    log.before("the next test")
+    (finding,) = log.after()
+    assert finding.text.startswith("logged before the next test began")
+    assert during(log, lambda: None) == [], "it is told once"
+
+
+def test_lost_records_are_counted(log: KernelLog, ring: Ring) -> None:
+    def flood() -> None:
+        ring.say("one")
+        ring.lose(41)
+        ring.say(WARNING)
+
+    log.before("a test")
+    flood()
+    splat, overflow = log.after()
+    assert splat.title == "WARNING in sample_first"
+    assert overflow.title == "the kernel log overflowed"
+    assert overflow.text.startswith("41 records were overwritten")
+
+
+def test_the_marker_names_the_test_and_fits_a_record(log: KernelLog, tmp_path: Path) -> None:
+    log.before("x" * 2000)
+    text = (tmp_path / "kmsg").read_text()
+    assert text.startswith("<5>vfio-hw: xxx")
+    assert len(text) <= 1000
+
+
+def test_a_log_that_can_not_be_opened_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="run it as root"):
+        KernelLog(tmp_path / "absent")
+
+
+@pytest.mark.skipif(not os.access("/dev/kmsg", os.R_OK | os.W_OK), reason="needs /dev/kmsg")
+def test_the_oracles_find_nothing_after_nothing_and_a_planted_leak() -> None:
+    oracles = Oracles()
+    try:
+        oracles.before("nothing")
+        assert oracles.after() == []
+        oracles.before("a leak")
+        descriptor = os.open("/dev/zero", os.O_RDONLY)
+        (finding,) = oracles.after()
+        os.close(descriptor)
+        assert (finding.oracle, finding.title) == (
+            "leaks",
+            "own open descriptors of /dev/zero: 0 -> 1",
+        )
+        oracles.before("a program's own text")
+        Path("/dev/kmsg").write_text(f"{WARNING}\n")
+        assert oracles.after() == []
+    finally:
+        oracles.close()
