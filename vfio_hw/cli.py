@@ -29,6 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone; Python would complain once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
+    except OSError as error:
+        where = f" on {error.filename}" if error.filename else ""
+        remedy = "make room, or give this user the right to it"
+        print(f"vfio-hw: {error.strerror}{where}: {remedy}", file=sys.stderr)
+        return run.HARNESS_WRONG
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,13 +5,14 @@ import datetime
 import os
 import random
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError, MachineLost
-from vfio_hw.oracle.kernel_log import splats
+from vfio_hw.oracle.splats import splats
+from vfio_hw.report import terminal
 from vfio_hw.report.events import EventLog, Result
+from vfio_hw.report.known import judged, known_finds, vanished
 from vfio_hw.vm import accelerator, kernels
 from vfio_hw.vm.machine import Deadlines, Ending, Guest, GuestRun
 from vfio_hw.vm.supervisor import Supervised, Supervisor
@@ -20,7 +21,6 @@ from vfio_hw.vm.topology import topology
 PROJECT = Path(__file__).parents[1]
 OK, KERNEL_WRONG, USAGE, HARNESS_WRONG, INTERRUPTED = 0, 1, 2, 3, 130
 
-_MARKS = {"passed": "ok", "failed": "FAIL", "skipped": "skip", "error": "ERROR"}
 # pytest.ExitCode.NO_TESTS_COLLECTED; importing pytest here would only delay the first verdict.
 _PYTEST_NOTHING = 5
 _CONSOLE_TAIL = 40
@@ -51,6 +51,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=3,
         metavar="N",
         help="give up after so many guests died or could not be trusted any more (default: 3)",
+    )
+    parser.add_argument(
+        "--strict-known",
+        action="store_true",
+        help="exit status 3 when a find of fixtures/known no longer happens on this kernel",
     )
     parser.add_argument(
         "selection",
@@ -111,7 +116,7 @@ def guest_of(
 def run(args: argparse.Namespace) -> int:
     """Run the tests and return the exit status."""
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
-    guest, kernel = guest_of(args, _pytest(args, seed), _say, PROJECT)
+    guest, kernel = guest_of(args, _pytest(args, seed), terminal.say, PROJECT)
     out = _results_directory(args.results)
     log = EventLog(out / "events.jsonl")
     log.write(
@@ -125,39 +130,49 @@ def run(args: argparse.Namespace) -> int:
             "argv": guest.argv,
         }
     )
-    _say(
+    terminal.say(
         f"kernel {kernel.release} under {guest.accelerator.upper()}, seed {seed}, results in {out}"
     )
     budget = args.race_budget or 0.0
+    finds = known_finds()
     supervisor = Supervisor(
         guest,
         out,
         log,
         deadlines=Deadlines(silence=120.0 + 2 * budget, whole=4 * 3600.0),
+        judge=lambda result: judged(result, kernel.release, finds),
         explain=_explain,
-        on_result=_tell,
+        on_result=terminal.tell,
         on_output=lambda data: None,
         most_lost=args.most_lost,
     )
     try:
         supervised = supervisor.run()
     except KeyboardInterrupt:
-        _say(f"interrupted: the guest is gone; what was finished is in {out}")
+        terminal.say(f"interrupted: the guest is gone; what was finished is in {out}")
         return INTERRUPTED
     except MachineLost as error:
         log.write({"event": "stopped", "text": str(error)})
-        _summary(log.results(), out, [])
+        terminal.summary(log.results(), out, [])
         raise
-    return _ended(log.results(), supervised, out)
+    gone = vanished(log.results(), kernel.release, finds)
+    for name in gone:
+        terminal.say(
+            f"known find {name} no longer happens on {kernel.release}: see docs/finds/{name}.md"
+        )
+    status = _ended(log.results(), supervised, out)
+    return HARNESS_WRONG if status == OK and gone and args.strict_known else status
 
 
 def _pytest(args: argparse.Namespace, seed: int) -> list[str]:
-    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--events", "/dev/ttyS1"]
-    line += ["--seed", str(seed), "--ignore", "tests_hw/unit", "--ignore", "tests_hw/harness"]
+    # One word for option and value: what pytest does not know yet when it looks for its root, it
+    # takes for a file.
+    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
+    line += ["--events=/dev/ttyS1", f"--seed={seed}"]
+    line += ["--ignore=tests_hw/unit", "--ignore=tests_hw/harness"]
     if args.race_budget is not None:
-        line += ["--race-budget", str(args.race_budget)]
-    for address in args.device:
-        line += ["--device", address]
+        line.append(f"--race-budget={args.race_budget}")
+    line += [f"--device={address}" for address in args.device]
     return [*line, *args.selection]
 
 
@@ -181,26 +196,8 @@ def _explain(ended: GuestRun, console: str) -> tuple[str, str]:
     return oracle, f"{ended.text}\nThe console's last lines:\n{tail}"
 
 
-def _tell(result: Result) -> None:
-    line = f"{_MARKS[result.verdict]:5} {result.seconds:6.2f} s  {result.test}"
-    if result.verdict == "failed":
-        line += f"  [{result.oracle}]"
-    _say(line)
-    if result.verdict in ("failed", "error"):
-        _say("\n".join(f"      | {text}" for text in _essence(result.text)))
-    elif result.verdict == "skipped":
-        _say(f"      | {result.text}")
-
-
-def _essence(text: str) -> Iterable[str]:
-    """The lines of a failure that say what was wrong; the record has all of them."""
-    lines = text.splitlines()
-    errors = [line[1:].strip() for line in lines if line.startswith("E ")]
-    return (errors or lines)[:12]
-
-
 def _ended(results: list[Result], supervised: Supervised, out: Path) -> int:
-    _summary(results, out, supervised.left)
+    terminal.summary(results, out, supervised.left)
     verdicts = {result.verdict for result in results}
     if "failed" in verdicts:
         return KERNEL_WRONG
@@ -215,17 +212,3 @@ def _ended(results: list[Result], supervised: Supervised, out: Path) -> int:
             f"pytest ended with status {supervised.status} in the guest: {last[0]}; see {output}"
         )
     return OK
-
-
-def _summary(results: list[Result], out: Path, left: list[str]) -> None:
-    counts = Counter(result.verdict for result in results)
-    words = [f"{counts[verdict]} {verdict}" for verdict in ("passed", "failed")]
-    words += [f"{counts[verdict]} {verdict}" for verdict in ("skipped", "error") if counts[verdict]]
-    if left:
-        words.append(f"{len(left)} not run")
-    _say(", ".join(words))
-    _say(f"results: {out}")
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

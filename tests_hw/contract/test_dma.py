@@ -11,10 +11,11 @@ import pytest
 
 from vfio_hw.fixtures import Target
 from vfio_hw.vfio.dma import PAGE, first_iova, mapped, memory
-from vfio_hw.vfio.iommufd import Iommufd
 from vfio_hw.vfio.opened import IOMMU_MODES, opened
 
 TOP = 2**64
+
+one_of_each = pytest.mark.parametrize("device", ["mtty", "edu"], indirect=True)
 
 
 def pinned() -> tuple[int, int]:
@@ -25,12 +26,12 @@ def pinned() -> tuple[int, int]:
     return locked, pins
 
 
-def reserved(target: Target) -> list[tuple[int, int]]:
+def reserved(path: Path) -> list[tuple[int, int]]:
     """The iovas that may never be mapped, from the group's reserved_regions in sysfs.
 
     Relaxable ones may: VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE and iommufd leave them in.
     """
-    text = (target.path / "iommu_group" / "reserved_regions").read_text()
+    text = (path / "iommu_group" / "reserved_regions").read_text()
     regions = [line.split() for line in text.splitlines()]
     return [
         (int(first, 16), int(last, 16))
@@ -40,6 +41,7 @@ def reserved(target: Target) -> list[tuple[int, int]]:
 
 
 @pytest.mark.promise("P8")
+@one_of_each
 def test_unmapping_gives_back_as_many_bytes_as_were_mapped(device: Target, iommu_mode):
     with opened(device.path, iommu_mode) as user, memory(4 * PAGE) as ours:
         iommu, iova = user.iommu, first_iova(user.iommu, 4 * PAGE)
@@ -49,6 +51,7 @@ def test_unmapping_gives_back_as_many_bytes_as_were_mapped(device: Target, iommu
 
 
 @pytest.mark.promise("P8")
+@one_of_each
 def test_what_was_unmapped_is_not_there_to_be_unmapped_again(device: Target, iommu_mode):
     """The container's request then says 0 bytes; that of the IOAS says ENOENT."""
     with opened(device.path, iommu_mode) as user:
@@ -61,6 +64,7 @@ def test_what_was_unmapped_is_not_there_to_be_unmapped_again(device: Target, iom
 
 
 @pytest.mark.promise("P8")
+@one_of_each
 def test_unmapping_all_takes_every_mapping(device: Target, iommu_mode):
     with opened(device.path, iommu_mode) as user, memory(2 * PAGE) as ours:
         iommu, iova = user.iommu, first_iova(user.iommu, 4 * PAGE)
@@ -72,6 +76,7 @@ def test_unmapping_all_takes_every_mapping(device: Target, iommu_mode):
 
 
 @pytest.mark.promise("P8")
+@one_of_each
 def test_one_range_unmaps_several_mappings(device: Target, iommu_mode):
     with opened(device.path, iommu_mode) as user, memory() as ours:
         iommu, iova = user.iommu, first_iova(user.iommu, 4 * PAGE)
@@ -81,6 +86,7 @@ def test_one_range_unmaps_several_mappings(device: Target, iommu_mode):
 
 
 @pytest.mark.promise("P8")
+@one_of_each
 def test_mappings_do_not_overlap(device: Target, iommu_mode):
     with opened(device.path, iommu_mode) as user, memory(3 * PAGE) as ours:
         iommu, iova = user.iommu, first_iova(user.iommu, 3 * PAGE)
@@ -92,6 +98,7 @@ def test_mappings_do_not_overlap(device: Target, iommu_mode):
 
 
 @pytest.mark.promise("P8")
+@one_of_each
 def test_what_is_not_aligned_or_empty_is_not_mapped(device: Target, iommu_mode):
     with opened(device.path, iommu_mode) as user, memory(2 * PAGE) as ours:
         iommu, iova = user.iommu, first_iova(user.iommu, 2 * PAGE)
@@ -106,17 +113,16 @@ def test_what_is_not_aligned_or_empty_is_not_mapped(device: Target, iommu_mode):
 
 
 @pytest.mark.promise("P8")
+@one_of_each
 def test_a_mapping_that_nobody_may_use_is_refused(device: Target, iommu_mode):
-    """Neither for reading nor for writing; an iommufd's container part takes it, though.
-
-    Source: iommufd_vfio_map_dma() in drivers/iommu/iommufd/vfio_compat.c has no such check.
-    """
+    """Source: linux/vfio.h, VFIO_IOMMU_MAP_DMA: "READ &/ WRITE required"."""
     with opened(device.path, iommu_mode) as user, memory() as ours:
         answer = user.iommu.map_dma_errno(first_iova(user.iommu), ours.vaddr, PAGE, 0)
-        assert answer == (0 if isinstance(user.container, Iommufd) else errno.EINVAL)
+        assert answer == errno.EINVAL
 
 
 @pytest.mark.promise("P8")
+@one_of_each
 def test_a_range_that_wraps_is_neither_mapped_nor_unmapped(device: Target, iommu_mode):
     """EOVERFLOW; from the Type1 of older kernels (6.12) EINVAL."""
     wraps = {errno.EOVERFLOW}
@@ -128,19 +134,19 @@ def test_a_range_that_wraps_is_neither_mapped_nor_unmapped(device: Target, iommu
 
 
 @pytest.mark.promise("P8")
-def test_usable_iovas_keep_clear_of_the_reserved_ones(pci_device: Target, iommu_mode):
-    windows = reserved(pci_device)
+def test_usable_iovas_keep_clear_of_the_reserved_ones(edu, iommu_mode):
+    windows = reserved(edu.path)
     assert windows, "x86 reserves at least the window of the MSI addresses"
-    with opened(pci_device.path, iommu_mode) as user:
+    with opened(edu.path, iommu_mode) as user:
         ranges = user.iommu.iova_ranges()
         for low, high in windows:
             assert not [each for each in ranges if each[0] <= high and low <= each[1]]
 
 
 @pytest.mark.promise("P8")
-def test_only_usable_iovas_are_mapped(pci_device: Target, iommu_mode):
+def test_only_usable_iovas_are_mapped(edu, iommu_mode):
     """The last page of each range is, the page behind it is not."""
-    with opened(pci_device.path, iommu_mode) as user, memory() as ours:
+    with opened(edu.path, iommu_mode) as user, memory() as ours:
         for _, last in user.iommu.iova_ranges():
             end = (last + 1) // PAGE * PAGE
             assert user.iommu.map_dma_errno(end - PAGE, ours.vaddr, PAGE) == 0
@@ -148,10 +154,10 @@ def test_only_usable_iovas_are_mapped(pci_device: Target, iommu_mode):
 
 
 @pytest.mark.promise("P9")
-def test_a_mapping_is_accounted_for_while_it_lasts(pci_device: Target, iommu_mode):
+def test_a_mapping_is_accounted_for_while_it_lasts(edu, iommu_mode):
     """As locked by Type1, as pinned by iommufd; never as more than it is."""
     before = pinned()
-    with opened(pci_device.path, iommu_mode) as user:
+    with opened(edu.path, iommu_mode) as user:
         assert pinned() == before
         with mapped(user.iommu, 4 * PAGE):
             during = pinned()
@@ -170,6 +176,7 @@ def test_a_mapping_for_a_mediated_device_pins_nothing(mtty, iommu_mode):
 
 
 @pytest.mark.promise("P9")
+@one_of_each
 def test_closing_everything_takes_the_mappings_with_it(device: Target, iommu_mode):
     before = pinned()
     with memory(4 * PAGE) as ours:
@@ -179,6 +186,7 @@ def test_closing_everything_takes_the_mappings_with_it(device: Target, iommu_mod
 
 
 @pytest.mark.promise("P8")
+@one_of_each
 @pytest.mark.parametrize("mode", ["vfio_type1_iommu", "vfio_type1v2_iommu"])
 def test_a_container_counts_the_mappings_that_still_fit(device: Target, mode):
     with opened(device.path, mode) as user:
@@ -189,6 +197,7 @@ def test_a_container_counts_the_mappings_that_still_fit(device: Target, mode):
 
 
 @pytest.mark.promise("P8")
+@one_of_each
 @pytest.mark.parametrize("mode", [mode for mode in IOMMU_MODES if mode != "iommufd"])
 def test_the_smallest_page_size_of_a_container_is_ours(device: Target, mode):
     with opened(device.path, mode) as user:
@@ -197,6 +206,7 @@ def test_the_smallest_page_size_of_a_container_is_ours(device: Target, mode):
 
 
 @pytest.mark.promise("P8")
+@one_of_each
 def test_the_address_space_of_the_container_part_can_be_exchanged(device: Target):
     """Source: IOMMU_VFIO_IOAS in linux/iommufd.h."""
     with opened(device.path, "iommufd_compat_type1v2") as user, memory() as ours:

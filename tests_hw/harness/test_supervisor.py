@@ -33,7 +33,7 @@ def supervised(guest, python, tmp_path):
         test = unit / "test_three.py"
         test.write_text(textwrap.dedent(TESTS).format(deadly=deadly))
         argv = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "vfio_hw.plugin"]
-        argv += ["--rootdir", str(unit), "--events", "/dev/ttyS1", str(test)]
+        argv += [f"--rootdir={unit}", "--events=/dev/ttyS1", str(test)]
         out = tmp_path / "out"
         log = EventLog(tmp_path / "events.jsonl")
         supervisor = Supervisor(
@@ -41,6 +41,7 @@ def supervised(guest, python, tmp_path):
             out,
             log,
             deadlines=Deadlines(silence=options.pop("silence", 30.0), whole=120.0),
+            judge=lambda result: result,
             explain=lambda ended, console: (ended.ending.value, ended.text),
             on_result=lambda result: None,
             on_output=lambda data: None,

@@ -1,4 +1,4 @@
-"""This file checks what VFIO_DEVICE_SET_IRQS refuses (P8), and that it then changes nothing (P7)."""
+"""This file checks what SET_IRQS refuses (P8), and that a refusal changes nothing (P7)."""
 
 import errno
 

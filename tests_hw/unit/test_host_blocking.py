@@ -123,3 +123,15 @@ def test_an_errno_raises() -> None:
     with pytest.raises(KernelRefused, match=r"write of 'text' on /dev/full: ENOSPC") as refused:
         write_with_deadline(Path("/dev/full"), "text", 5)
     assert refused.value.errno == errno.ENOSPC
+
+
+def test_mappings_that_hold_a_device_are_recognised() -> None:
+    maps = (
+        "7f10-7f20 rw-s 00000000 00:0e 1031 anon_inode:[vfio-device]\n"
+        "7f20-7f30 rw-s 00000000 00:05 77   /dev/vfio/devices/vfio0\n"
+        "7f30-7f40 rw-s 00000000 00:0e 1031 anon_inode:kvm-vcpu:0\n"
+        "7f40-7f50 r-xp 00000000 fe:00 9    /usr/lib/libvfio.so\n"
+        "7f50-7f60 rw-p 00000000 00:00 0 \n"
+    )
+    found = blocking._HOLDING.findall(maps)
+    assert found == [("7f10", "7f20"), ("7f20", "7f30"), ("7f30", "7f40")]

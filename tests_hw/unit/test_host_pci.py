@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.errors import HarnessError, KernelRefused
-from vfio_hw.host import binding
+from vfio_hw.host import binding, inventory
 from vfio_hw.host.binding import bound_to
 from vfio_hw.host.pci import PciFunction
 
@@ -154,3 +154,13 @@ def test_a_driver_that_let_go_by_itself_is_no_error(
     monkeypatch.setattr(binding, "write_with_deadline", racing)
     with bound_to(PciFunction.at("00:04.0", bus.path)) as function:
         assert function.driver == "vfio-pci"
+
+
+def test_the_inventory_lists_what_the_bus_lists() -> None:
+    listed = sorted(path.name for path in Path("/sys/bus/pci/devices").glob("*"))
+    assert [function.address for function in inventory.functions()] == listed
+
+
+def test_a_kind_that_is_unknown_is_said_to_be() -> None:
+    with pytest.raises(HarnessError, match="'edo' is not a kind of device: choose from edu, "):
+        inventory.functions_of_kind("edo")

@@ -1,4 +1,4 @@
-"""This file checks the archive that a guest starts with: the kernel unpacks it, so cpio must too."""
+"""This file checks the archive that a guest starts with: what the kernel unpacks, cpio does too."""
 
 import shutil
 import subprocess

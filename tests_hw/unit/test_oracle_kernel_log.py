@@ -90,6 +90,14 @@ def test_a_splat_between_tests_is_told_with_the_next_test(log: KernelLog, ring: 
     assert during(log, lambda: None) == [], "it is told once"
 
 
+def test_the_same_fault_again_and_again_is_one_finding(log: KernelLog, ring: Ring) -> None:
+    log.before("a test")
+    for _ in range(3):
+        ring.say(WARNING)
+    (finding,) = log.after()
+    assert finding.text == f"{WARNING}\n(reported 3 times)"
+
+
 def test_lost_records_are_counted(log: KernelLog, ring: Ring) -> None:
     def flood() -> None:
         ring.say("one")

@@ -73,3 +73,7 @@ def test_an_oops_long_after_another_fault_is_a_fault_of_its_own() -> None:
 )
 def test_stamps_are_taken_off_and_nothing_else(line: str, text: str) -> None:
     assert without_stamp(line) == text
+
+
+def test_a_log_without_stamps_keeps_its_indentation() -> None:
+    assert without_stamp("  sample_open+0x1/0x2") == "  sample_open+0x1/0x2"

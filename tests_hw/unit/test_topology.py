@@ -17,7 +17,7 @@ def test_every_machine_that_is_shipped_can_be_read():
 
 
 def test_an_unknown_machine_is_refused_with_the_known_ones():
-    with pytest.raises(HarnessError, match="no machine named 'vax'.*intel-iommu"):
+    with pytest.raises(HarnessError, match=r"no machine named 'vax'.*intel-iommu"):
         topology("vax")
 
 

@@ -3,13 +3,14 @@
 import errno
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.oracle.finding import Finding
-from vfio_hw.oracle.splats import splats
+from vfio_hw.oracle.splats import Splat, splats
 
 KMSG = Path("/dev/kmsg")
 
@@ -65,13 +66,14 @@ class KernelLog:
 
     def before(self, test: str) -> None:
         """Write a marker with the test's name into the log, for whoever reads a console later."""
-        self._earlier = self._judge(f"logged before {test} began, after the test before it\n")
         # A descriptor of its own: the kernel limits the rate of writes for each open file.
         marker = self._open(os.O_WRONLY)
         try:
             os.write(marker, f"<{_NOTICE}>vfio-hw: {test} begins\n".encode()[:_LONGEST_MARKER])
         finally:
             os.close(marker)
+        # To the marker and past it: its sequence number is what later losses are counted from.
+        self._earlier = self._judge(f"logged before {test} began, after the test before it\n")
 
     def after(self) -> list[Finding]:
         """The splats since the test before this one was judged."""
@@ -86,7 +88,7 @@ class KernelLog:
             self._sequence = record.sequence
             if record.facility == 0:
                 lines += record.text.split("\n")
-        found = [Finding(_NAME, splat.title, preface + splat.text) for splat in splats(lines)]
+        found = _findings(preface, splats(lines))
         if lost:
             text = (
                 f"{preface}{lost} records were overwritten unread: boot with a larger log_buf_len"
@@ -114,3 +116,19 @@ class KernelLog:
                 f"the kernel log {self._device} can not be opened ({error.strerror}): run it as"
                 " root, on a kernel with CONFIG_PRINTK"
             ) from None
+
+
+def _findings(preface: str, reports: list[Splat]) -> list[Finding]:
+    """One finding for each title, with the text of the first report and the number of others."""
+    first: dict[str, str] = {}
+    for splat in reports:
+        first.setdefault(splat.title, splat.text)
+    times = Counter(splat.title for splat in reports)
+    return [
+        Finding(
+            _NAME,
+            title,
+            f"{preface}{text}" + (f"\n(reported {times[title]} times)" if times[title] > 1 else ""),
+        )
+        for title, text in first.items()
+    ]

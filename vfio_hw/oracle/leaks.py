@@ -32,7 +32,10 @@ class Leaks:
         self._before = taken(self._root)
 
     def after(self) -> list[Finding]:
-        """A finding for each thing that still differs after the period of grace."""
+        """A finding for each thing that still differs after the period of grace.
+
+        The text of the first one also says who holds VFIO files open.
+        """
         end = time.monotonic() + self._grace
         pause = _FIRST_PAUSE
         found = differences(self._before, taken(self._root))
@@ -40,11 +43,12 @@ class Leaks:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             found = differences(self._before, taken(self._root))
-        if not found:
-            return []
-        held = "\n".join(holders(self._root)) or "nobody"
-        tail = f"open VFIO and IOMMUFD files are held by:\n{held}"
-        return [Finding(_NAME, title, f"{text}\n{tail}") for title, text in found]
+        findings = [Finding(_NAME, title, text) for title, text in found]
+        if findings and (held := holders(self._root)):
+            first = findings[0]
+            text = "\n".join([first.text, "open VFIO and IOMMUFD files are held by:", *held])
+            findings[0] = Finding(first.oracle, first.title, text)
+        return findings
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[tuple[str, str]]:

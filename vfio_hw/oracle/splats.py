@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _SYMBOL = r"[A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+"
-_STAMP = re.compile(r"^(?:<\d+>)?(?:\[ *\d+\.\d+\])?(?:\[ *[TC]\d+\])? ?")
+_STAMP = re.compile(r"^(?:<\d+>)?(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?)?")
 _FRAME = re.compile(rf"^ *(?:\[<[0-9a-f]+>\] )?({_SYMBOL})|^RIP: [0-9a-f]{{4}}:({_SYMBOL})")
 _OPENING = re.compile(r"-+\[ cut here \]-+$|={20,}$")
 _CLOSING = re.compile(r"---\[ end (?:trace|Kernel panic)")

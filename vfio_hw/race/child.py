@@ -13,6 +13,7 @@ from vfio_hw.uapi import ffi, lib
 
 # How long a killed process may take to go; one with a thread in state D does not go at all.
 REAP_SECONDS = 1.0
+ASK_SECONDS = 0.3
 
 
 class ChildDied(HarnessError):
@@ -54,12 +55,19 @@ class Child:
         if not answer:
             raise ChildDied(self._ending())
 
-    def kill(self) -> bool:
-        """Kills the process and waits a second for it; False when it is still there."""
+    def end(self) -> str:
+        """Ends the process and returns how it went; :meth:`reap` tells whether it is gone.
+
+        It is asked first, and then closes what its actors hold: a removal that waits for a
+        descriptor of its own process waits for ever once that process is killed.
+        """
         self._channel.close()
-        if self._pidfd >= 0:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        return self.reap(REAP_SECONDS) is not None
+        if self.reap(ASK_SECONDS) is not None:
+            return "ended when asked"
+        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if self.reap(REAP_SECONDS) is not None:
+            return "was killed"
+        return "was killed and is still there, held by the kernel"
 
     def reap(self, seconds: float) -> int | None:
         """The wait status of the process that has ended, or None when it has not in that time."""

@@ -12,18 +12,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /* Time between the last arrival at the barrier and offset zero, for all to have seen the release. */
 #define LEAD_NS 10000
+
+/* Where the descriptor of the channel to the parent is moved to. */
+#define CHANNEL 3
 
 struct worker {
     struct race *race;
@@ -33,7 +38,7 @@ struct worker {
 
 static struct worker workers[RACE_ACTORS];
 static unsigned worker_count;
-static sem_t all_finished;
+static int all_finished; /* an eventfd */
 static unsigned arrived, finished;
 static int64_t release_ns;
 
@@ -87,7 +92,7 @@ static void *work(void *given)
         wait_until(race, start_ns);
         run(race, actor->program, start_ns);
         if (__atomic_add_fetch(&finished, 1, __ATOMIC_ACQ_REL) == race->actor_count)
-            sem_post(&all_finished);
+            eventfd_write(all_finished, 1);
     }
     return NULL;
 }
@@ -110,16 +115,6 @@ static int hire(struct race *race)
     return 0;
 }
 
-static void run_actors(struct race *race)
-{
-    arrived = finished = 0;
-    release_ns = 0;
-    for (unsigned i = 0; i < race->actor_count; i++)
-        sem_post(&workers[i].go);
-    while (sem_wait(&all_finished))
-        ;
-}
-
 static void close_left_open(struct race *race)
 {
     for (unsigned i = 0; i < RACE_SLOTS; i++) {
@@ -134,6 +129,37 @@ static void close_left_open(struct race *race)
     race->closing = -1;
 }
 
+/* Waits for the last actor, or for the parent to give up or die. Then what the slots hold is closed
+ * from here: an actor may be in a removal that waits for just that, and a process that is killed
+ * closes nothing before its last thread is gone. */
+static int wait_for_actors(struct race *race)
+{
+    struct pollfd events[] = {{.fd = all_finished, .events = POLLIN},
+                              {.fd = CHANNEL, .events = POLLIN}};
+    eventfd_t count;
+
+    while (poll(events, 2, -1) < 0)
+        ;
+    if (events[0].revents)
+        return eventfd_read(all_finished, &count) ? errno : 0;
+    close_left_open(race);
+    return ECANCELED;
+}
+
+static int run_actors(struct race *race)
+{
+    int error;
+
+    arrived = finished = 0;
+    release_ns = 0;
+    for (unsigned i = 0; i < race->actor_count; i++)
+        sem_post(&workers[i].go);
+    prctl(PR_SET_PDEATHSIG, 0);
+    error = wait_for_actors(race);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return error;
+}
+
 static int run_round(struct race *race)
 {
     int error = hire(race);
@@ -143,14 +169,16 @@ static int run_round(struct race *race)
     memset(race->results, 0, sizeof(race->results));
     race->released_ns = 0;
     if (!run(race, race->prologue, now_ns()) && race->actor_count)
-        run_actors(race);
+        error = run_actors(race);
+    if (error)
+        return error;
     run(race, race->epilogue, now_ns());
     close_left_open(race);
     return 0;
 }
 
 /* Alone in the process: dies with its parent, ignores what a terminal sends to all its processes,
- * and holds no descriptor but the channel; 0 to 2 stay occupied, for what a library may print. */
+ * and holds no descriptor of its parent's but the channel; 0 to 2 stay occupied, for what a library may print. */
 static int settle(int channel, int parent)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -170,9 +198,10 @@ static int settle(int channel, int parent)
     for (int target = 0; target < 3; target++)
         if (dup2(null, target) < 0)
             return errno;
-    if (dup2(channel, 3) < 0 || syscall(SYS_close_range, 4U, ~0U, 0U))
+    if (dup2(channel, CHANNEL) < 0 || syscall(SYS_close_range, 4U, ~0U, 0U))
         return errno;
-    return 0;
+    all_finished = eventfd(0, EFD_CLOEXEC);
+    return all_finished < 0 ? errno : 0;
 }
 
 int race_serve(struct race *race, int channel, int parent)
@@ -181,10 +210,9 @@ int race_serve(struct race *race, int channel, int parent)
     char byte;
 
     memset(slots, 0xff, sizeof(slots));
-    sem_init(&all_finished, 0, 0);
-    while (!error && read(3, &byte, 1) == 1) {
+    while (!error && read(CHANNEL, &byte, 1) == 1) {
         error = run_round(race);
-        if (!error && write(3, &byte, 1) != 1)
+        if (!error && write(CHANNEL, &byte, 1) != 1)
             error = errno;
     }
     return error;

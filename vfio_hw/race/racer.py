@@ -84,8 +84,7 @@ class Racer:
 
     def _hung(self, child: Child, layout: Layout) -> HarnessError:
         calls, threads = hang.running(child, layout), hang.threads(child, layout)
-        gone = self._give_up(child)
-        end = "was killed" if gone else "was killed and is still there, held by the kernel"
+        end = self._give_up(child)
         if not calls:
             return HarnessError(
                 f"the engine was in no call when {self.deadline:g} s had passed: give it more time "
@@ -104,12 +103,12 @@ class Racer:
             f"kernel log, for one that ran out of memory"
         )
 
-    def _give_up(self, child: Child) -> bool:
+    def _give_up(self, child: Child) -> str:
         self._child = None
-        gone = child.kill()
-        if not gone:
+        end = child.end()
+        if child.reap(0) is None:
             self._lost.append(child)
-        return gone
+        return end
 
 
 def _result(child: Child, layout: Layout, actors: Sequence[Actor]) -> Round:

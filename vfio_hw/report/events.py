@@ -13,8 +13,8 @@ guest_ended    number, ending, seconds, text
 stopped        text: why tests are left over
 =============  ================================================================================
 
-A verdict is ``passed``, ``failed`` (the kernel is wrong), ``skipped`` or ``error`` (the harness or
-the machine is).
+A verdict is ``passed``, ``failed`` (the kernel is wrong), ``known`` (it is, in a way that has its
+page in docs/finds), ``skipped`` or ``error`` (the harness or the machine is wrong).
 """
 
 import json

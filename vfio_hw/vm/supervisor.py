@@ -23,6 +23,7 @@ class _Progress:
     finished: set[str] = field(default_factory=set)
     running: str | None = None
     unusable: bool = False
+    excused: bool = False  # the last result is a fault that is known
 
     @property
     def left(self) -> list[str]:
@@ -41,8 +42,9 @@ class Supervised:
 class Supervisor:
     """Boots guests until every test has its verdict, or too many guests were lost.
 
-    :param guest: what to boot; its argv gets ``--finished FILE`` added, a file of the names of
+    :param guest: what to boot; its argv gets ``--finished=FILE`` added, a file of the names of
         the tests that are not to be run again.
+    :param judge: has the last word on a result before it is recorded.
     :param explain: makes (oracle, text) of the console of a guest that died.
     :param on_result: gets each result as it comes.
     """
@@ -54,13 +56,14 @@ class Supervisor:
         log: EventLog,
         *,
         deadlines: Deadlines,
+        judge: Callable[[Result], Result],
         explain: Callable[[GuestRun, str], tuple[str, str]],
         on_result: Callable[[Result], None],
         on_output: Callable[[bytes], None],
         most_lost: int,
     ) -> None:
         self._guest, self._out, self._log = guest, out, log
-        self._deadlines, self._explain = deadlines, explain
+        self._deadlines, self._judge, self._explain = deadlines, judge, explain
         self._on_result, self._on_output, self._most_lost = on_result, on_output, most_lost
         self._progress = _Progress()
 
@@ -81,7 +84,8 @@ class Supervisor:
             left = self._progress.left
             if not left or (whole and not self._progress.unusable):
                 return Supervised(number, left, ended.status)
-            lost += 1
+            # A known fault costs a fresh guest each time, but does not tell against the kernel.
+            lost += not self._progress.excused
             if lost >= self._most_lost:
                 self._log.write({"event": "stopped", "text": f"{lost} guests were lost"})
                 return Supervised(number, left, ended.status)
@@ -93,7 +97,7 @@ class Supervisor:
         finished.write_text(json.dumps(sorted(self._progress.finished)))
         self._progress.unusable = False
         self._log.write({"event": "guest", "number": number})
-        guest = replace(self._guest, argv=[*self._guest.argv, "--finished", str(finished)])
+        guest = replace(self._guest, argv=[*self._guest.argv, f"--finished={finished}"])
         with (directory / "output.log").open("wb") as output:
 
             def keep(data: bytes) -> None:
@@ -129,8 +133,10 @@ class Supervisor:
             self._progress.unusable = True
 
     def _finish(self, result: Result) -> None:
+        result = self._judge(result)
         self._progress.running = None
         self._progress.finished.add(result.test)
+        self._progress.excused = result.verdict == "known"
         self._log.write(result.as_event())
         self._on_result(result)
 

@@ -1,0 +1,56 @@
+"""What a person sees of a run: a line as each test ends, and a summary."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from vfio_hw.report.events import Result
+
+_MARKS = {
+    "passed": "ok",
+    "failed": "FAIL",
+    "known": "known",
+    "skipped": "skip",
+    "error": "ERROR",
+}
+
+
+def tell(result: Result) -> None:
+    """Print what became of a test; for a failure what was wrong, for a skip its reason."""
+    line = f"{_MARKS[result.verdict]:5} {result.seconds:6.2f} s  {result.test}"
+    if result.verdict == "failed":
+        line += f"  [{result.oracle}]"
+    say(line)
+    if result.verdict in ("failed", "error"):
+        say("\n".join(f"      | {text}" for text in essence(result.text)))
+    elif result.verdict == "skipped":
+        say(f"      | {result.text}")
+    elif result.verdict == "known":
+        say(f"      | docs/finds/{result.properties['find']}.md")
+
+
+def essence(text: str) -> Iterable[str]:
+    """The lines of a failure that say what was wrong; the record has all of them."""
+    lines = text.splitlines()
+    errors = [line[1:].strip() for line in lines if line.startswith("E ")]
+    return (errors or lines)[:12]
+
+
+def summary(results: list[Result], out: Path, left: list[str]) -> None:
+    """Print how many tests had which verdict, and where the record is."""
+    counts = Counter(result.verdict for result in results)
+    words = [f"{counts[verdict]} {verdict}" for verdict in ("passed", "failed")]
+    words += [
+        f"{counts[verdict]} {verdict}"
+        for verdict in ("known", "skipped", "error")
+        if counts[verdict]
+    ]
+    if left:
+        words.append(f"{len(left)} not run")
+    say(", ".join(words))
+    say(f"results: {out}")
+
+
+def say(text: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(text, flush=True)
