@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.fixtures import Target
 from vfio_hw.vfio.dma import PAGE, first_iova, mapped, memory
 from vfio_hw.vfio.opened import IOMMU_MODES, opened
 
 TOP = 2**64
 
-one_of_each = pytest.mark.parametrize("device", ["mtty", "edu"], indirect=True)
+
+@pytest.fixture(params=["mtty", "edu"])
+def device(request: pytest.FixtureRequest):
+    """A mediated device, for which iovas are only noted, and one behind the machine's IOMMU."""
+    return request.getfixturevalue(request.param)
 
 
 def pinned() -> tuple[int, int]:
@@ -41,8 +44,7 @@ def reserved(path: Path) -> list[tuple[int, int]]:
 
 
 @pytest.mark.promise("P8")
-@one_of_each
-def test_unmapping_gives_back_as_many_bytes_as_were_mapped(device: Target, iommu_mode):
+def test_unmapping_gives_back_as_many_bytes_as_were_mapped(device, iommu_mode):
     with opened(device.path, iommu_mode) as user, memory(4 * PAGE) as ours:
         iommu, iova = user.iommu, first_iova(user.iommu, 4 * PAGE)
         for size in (PAGE, 4 * PAGE):
@@ -51,8 +53,7 @@ def test_unmapping_gives_back_as_many_bytes_as_were_mapped(device: Target, iommu
 
 
 @pytest.mark.promise("P8")
-@one_of_each
-def test_what_was_unmapped_is_not_there_to_be_unmapped_again(device: Target, iommu_mode):
+def test_what_was_unmapped_is_not_there_to_be_unmapped_again(device, iommu_mode):
     """The container's request then says 0 bytes; that of the IOAS says ENOENT."""
     with opened(device.path, iommu_mode) as user:
         with mapped(user.iommu) as (_, iova):
@@ -64,8 +65,7 @@ def test_what_was_unmapped_is_not_there_to_be_unmapped_again(device: Target, iom
 
 
 @pytest.mark.promise("P8")
-@one_of_each
-def test_unmapping_all_takes_every_mapping(device: Target, iommu_mode):
+def test_unmapping_all_takes_every_mapping(device, iommu_mode):
     with opened(device.path, iommu_mode) as user, memory(2 * PAGE) as ours:
         iommu, iova = user.iommu, first_iova(user.iommu, 4 * PAGE)
         iommu.map_dma(iova, ours.vaddr, PAGE)
@@ -76,8 +76,7 @@ def test_unmapping_all_takes_every_mapping(device: Target, iommu_mode):
 
 
 @pytest.mark.promise("P8")
-@one_of_each
-def test_one_range_unmaps_several_mappings(device: Target, iommu_mode):
+def test_one_range_unmaps_several_mappings(device, iommu_mode):
     with opened(device.path, iommu_mode) as user, memory() as ours:
         iommu, iova = user.iommu, first_iova(user.iommu, 4 * PAGE)
         iommu.map_dma(iova, ours.vaddr, PAGE)
@@ -86,8 +85,7 @@ def test_one_range_unmaps_several_mappings(device: Target, iommu_mode):
 
 
 @pytest.mark.promise("P8")
-@one_of_each
-def test_mappings_do_not_overlap(device: Target, iommu_mode):
+def test_mappings_do_not_overlap(device, iommu_mode):
     with opened(device.path, iommu_mode) as user, memory(3 * PAGE) as ours:
         iommu, iova = user.iommu, first_iova(user.iommu, 3 * PAGE)
         iommu.map_dma(iova + PAGE, ours.vaddr, PAGE)
@@ -98,8 +96,7 @@ def test_mappings_do_not_overlap(device: Target, iommu_mode):
 
 
 @pytest.mark.promise("P8")
-@one_of_each
-def test_what_is_not_aligned_or_empty_is_not_mapped(device: Target, iommu_mode):
+def test_what_is_not_aligned_or_empty_is_not_mapped(device, iommu_mode):
     with opened(device.path, iommu_mode) as user, memory(2 * PAGE) as ours:
         iommu, iova = user.iommu, first_iova(user.iommu, 2 * PAGE)
         for first, vaddr, size in (
@@ -113,8 +110,7 @@ def test_what_is_not_aligned_or_empty_is_not_mapped(device: Target, iommu_mode):
 
 
 @pytest.mark.promise("P8")
-@one_of_each
-def test_a_mapping_that_nobody_may_use_is_refused(device: Target, iommu_mode):
+def test_a_mapping_that_nobody_may_use_is_refused(device, iommu_mode):
     """Source: linux/vfio.h, VFIO_IOMMU_MAP_DMA: "READ &/ WRITE required"."""
     with opened(device.path, iommu_mode) as user, memory() as ours:
         answer = user.iommu.map_dma_errno(first_iova(user.iommu), ours.vaddr, PAGE, 0)
@@ -122,8 +118,7 @@ def test_a_mapping_that_nobody_may_use_is_refused(device: Target, iommu_mode):
 
 
 @pytest.mark.promise("P8")
-@one_of_each
-def test_a_range_that_wraps_is_neither_mapped_nor_unmapped(device: Target, iommu_mode):
+def test_a_range_that_wraps_is_neither_mapped_nor_unmapped(device, iommu_mode):
     """EOVERFLOW; from the Type1 of older kernels (6.12) EINVAL."""
     wraps = {errno.EOVERFLOW}
     if iommu_mode.startswith("vfio"):
@@ -176,8 +171,7 @@ def test_a_mapping_for_a_mediated_device_pins_nothing(mtty, iommu_mode):
 
 
 @pytest.mark.promise("P9")
-@one_of_each
-def test_closing_everything_takes_the_mappings_with_it(device: Target, iommu_mode):
+def test_closing_everything_takes_the_mappings_with_it(device, iommu_mode):
     before = pinned()
     with memory(4 * PAGE) as ours:
         with opened(device.path, iommu_mode) as user:
@@ -186,9 +180,8 @@ def test_closing_everything_takes_the_mappings_with_it(device: Target, iommu_mod
 
 
 @pytest.mark.promise("P8")
-@one_of_each
 @pytest.mark.parametrize("mode", ["vfio_type1_iommu", "vfio_type1v2_iommu"])
-def test_a_container_counts_the_mappings_that_still_fit(device: Target, mode):
+def test_a_container_counts_the_mappings_that_still_fit(device, mode):
     with opened(device.path, mode) as user:
         before = user.container.get_info().dma_avail
         with mapped(user.iommu):
@@ -197,17 +190,15 @@ def test_a_container_counts_the_mappings_that_still_fit(device: Target, mode):
 
 
 @pytest.mark.promise("P8")
-@one_of_each
 @pytest.mark.parametrize("mode", [mode for mode in IOMMU_MODES if mode != "iommufd"])
-def test_the_smallest_page_size_of_a_container_is_ours(device: Target, mode):
+def test_the_smallest_page_size_of_a_container_is_ours(device, mode):
     with opened(device.path, mode) as user:
         pgsizes = user.container.get_info().pgsizes
         assert pgsizes & -pgsizes == PAGE
 
 
 @pytest.mark.promise("P8")
-@one_of_each
-def test_the_address_space_of_the_container_part_can_be_exchanged(device: Target):
+def test_the_address_space_of_the_container_part_can_be_exchanged(device):
     """Source: IOMMU_VFIO_IOAS in linux/iommufd.h."""
     with opened(device.path, "iommufd_compat_type1v2") as user, memory() as ours:
         iommufd = user.iommufd

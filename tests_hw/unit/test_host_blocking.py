@@ -1,6 +1,7 @@
 """This file checks that a write which blocks costs one child process and never this one."""
 
 import errno
+import fcntl
 import os
 import signal
 import time
@@ -63,8 +64,11 @@ def test_a_write_blocks_until_the_kernel_lets_it(fifo: Path) -> None:
     assert write.finished_at is not None and write.finished_at >= released
 
 
-def test_the_child_holds_no_descriptor_of_ours(fifo: Path) -> None:
-    reader, writer = os.pipe()
+@pytest.mark.parametrize("lowest", [3, 500])
+def test_the_child_holds_no_descriptor_of_ours(fifo: Path, lowest: int) -> None:
+    reader, low = os.pipe()
+    writer = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, lowest)
+    os.close(low)
     with BlockingWrite(fifo, "text") as write:
         os.close(writer)
         assert os.read(reader, 1) == b"", "somebody else still has the other end"
@@ -130,8 +134,9 @@ def test_mappings_that_hold_a_device_are_recognised() -> None:
         "7f10-7f20 rw-s 00000000 00:0e 1031 anon_inode:[vfio-device]\n"
         "7f20-7f30 rw-s 00000000 00:05 77   /dev/vfio/devices/vfio0\n"
         "7f30-7f40 rw-s 00000000 00:0e 1031 anon_inode:kvm-vcpu:0\n"
+        "7f33-7f34 rw-s 00000000 00:05 78   /dev/iommu\n"
         "7f40-7f50 r-xp 00000000 fe:00 9    /usr/lib/libvfio.so\n"
         "7f50-7f60 rw-p 00000000 00:00 0 \n"
     )
     found = blocking._HOLDING.findall(maps)
-    assert found == [("7f10", "7f20"), ("7f20", "7f30"), ("7f30", "7f40")]
+    assert found == [("7f10", "7f20"), ("7f20", "7f30"), ("7f30", "7f40"), ("7f33", "7f34")]

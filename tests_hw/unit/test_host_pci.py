@@ -1,12 +1,13 @@
 """This file checks how PCI functions are found and lent, on a tree that imitates sysfs."""
 
 import errno
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vfio_hw.errors import HarnessError, KernelRefused
+from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat
 from vfio_hw.host import binding, inventory
 from vfio_hw.host.binding import bound_to
 from vfio_hw.host.pci import PciFunction
@@ -124,13 +125,33 @@ def test_a_function_that_left_meanwhile_is_named_with_what_was_lost(bus: Bus) ->
 def test_a_driver_that_refuses_is_named_and_the_old_one_comes_back(bus: Bus) -> None:
     bus.bind("edu-native")
     function = PciFunction.at("00:04.0", bus.path)
+    begun = time.monotonic()
     expected = r"is bound to no driver 0\.05 s after it was offered to stubborn"
     with (
         pytest.raises(HarnessError, match=expected),
         bound_to(function, "stubborn", deadline=0.05),
     ):
         pytest.fail("it is not bound")
+    assert time.monotonic() - begun < 1, "the deadline was 0.05 s"
     assert (function.driver, function.driver_override) == ("edu-native", None)
+
+
+def test_what_an_unbind_that_hangs_left_undone_is_noted(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = PciFunction.at("00:04.0", bus.path)
+    answer: Callable[[Path, str, float], None] = bus.write
+
+    def hanging(path: Path, text: str, deadline: float) -> None:
+        if path.name == "unbind":
+            raise KernelSplat("it did not return")
+        answer(path, text, deadline)
+
+    with pytest.raises(KernelSplat) as splat, bound_to(function):
+        monkeypatch.setattr(binding, "write_with_deadline", hanging)
+    expected = "the driver (none) and driver_override (none) of 0000:00:04.0"
+    assert splat.value.__notes__ == [f"{expected} could not both be restored"]
+    assert function.driver_override is None, "this at least could be"
 
 
 def test_a_driver_that_is_not_there_is_said_to_be_missing(bus: Bus) -> None:

@@ -87,6 +87,13 @@ def test_descendants_are_ours_only(sleeper: subprocess.Popen[bytes]) -> None:
     assert set(descendants()) == {sleeper.pid}
 
 
+def test_a_process_without_children_knows_it() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(have_children())
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def test_overrides_are_not_read_while_a_child_runs(
     sleeper: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:

@@ -127,16 +127,25 @@ def test_another_pipe_in_the_place_of_one_is_no_leak(machine: Machine) -> None:
     assert titles(machine, reopen) == []
 
 
+def test_a_descriptor_closed_is_no_leak(machine: Machine) -> None:
+    machine.link("proc/self/fd/1", "/dev/null")
+    assert titles(machine, (machine.root / "proc/self/fd/1").unlink) == []
+
+
 def test_the_text_says_who_holds_a_device(machine: Machine) -> None:
     leaks = Leaks(machine.root, grace=0.0)
     leaks.before("a test")
     machine.put("proc/77/comm", "holder")
     machine.link("proc/77/fd/5", "anon_inode:[vfio-device]")
+    machine.link("proc/77/fd/6", "/dev/vfio/12")
+    machine.link("proc/77/fd/7", "/dev/vfiox")
     maps = "7f00-7f01 rw-s 00000000 00:0e 12   anon_inode:[vfio-device]\n7f02-7f03 r--p 0 0:0 0"
     machine.put("proc/77/maps", maps)
     machine.put("sys/module/vfio/refcnt", "2")
     (finding,) = leaks.after()
     assert "pid 77 (holder) descriptor 5: anon_inode:[vfio-device]\n" in finding.text
+    assert "pid 77 (holder) descriptor 6: /dev/vfio/12\n" in finding.text
+    assert "vfiox" not in finding.text
     assert finding.text.endswith("pid 77 (holder) mapping 7f00-7f01: anon_inode:[vfio-device]")
 
 

@@ -63,7 +63,7 @@ def test_two_actors_overlap(racer: Racer) -> None:
 def test_the_later_offset_starts_later_and_never_early(racer: Racer, late: int) -> None:
     in_order = 0
     for _ in range(100):
-        offsets = [2 * MS if index == late else 0 for index in range(2)]
+        offsets = [5 * MS if index == late else 0 for index in range(2)]
         played = racer.round([], [sleeper(str(index), offsets[index]) for index in range(2)])
         starts = [calls[0].start_ns - played.released_ns for calls in played.actors]
         assert starts[0] >= offsets[0]

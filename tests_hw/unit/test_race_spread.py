@@ -17,7 +17,7 @@ OK = {("ok", "ENOENT")}
 
 @pytest.fixture
 def racer() -> Iterator[Racer]:
-    with Racer(deadline=0.5) as racer:
+    with Racer(deadline=1.0) as racer:
         yield racer
 
 

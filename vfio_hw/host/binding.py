@@ -90,17 +90,18 @@ def set_driver_override(function: PciFunction, driver: str | None, deadline: flo
 def _restore(
     function: PciFunction, driver: str | None, override: str | None, deadline: float
 ) -> None:
-    lost = (
+    wanted = (
         f"the driver {driver or '(none)'} and driver_override {override or '(none)'} of {function}"
-        " could not be restored"
     )
     if not function.exists:
-        raise HarnessError(f"{lost}: it left the bus while it was lent, rescan the bus")
+        raise HarnessError(
+            f"{wanted} could not be restored: it left the bus while it was lent, rescan the bus"
+        )
     try:
         try:
             rebind(function, driver, deadline)
         finally:
             set_driver_override(function, override, deadline)
     except HarnessError as error:
-        error.add_note(lost)
+        error.add_note(f"{wanted} could not both be restored")
         raise

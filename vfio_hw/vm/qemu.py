@@ -53,6 +53,10 @@ def command_line(
         # An oops leaves locks held and the next call hung: better a fresh guest.
         "oops=panic",
         "panic=-1",
+        # On a busy host the emulated timer can be too late for the check, which then panics.
+        "no_timer_check",
+        # Nor is a clock that was measured on a busy host: the guest must not leave the TSC for it.
+        "tsc=reliable",
         *topology.kernel_parameters,
         *append,
     ]

@@ -30,19 +30,13 @@ def find() -> Mirror:
         timeout=60,
     )
     for target in map(_fields, _paragraphs(answer)):
-        if _is_debian(target):
+        if target.get("Label") == "Debian":
             return Mirror(target["Repo-URI"], _signed_by(target))
+    # apt says nothing of sources whose lists it has never fetched.
     raise HarnessError(
-        "apt's configuration names no Debian mirror to fetch kernel sources from: "
-        "add one to /etc/apt/sources.list.d, or give a built kernel by its path"
+        "apt knows no Debian mirror to fetch kernel sources from: run apt-get update, add a mirror "
+        "to /etc/apt/sources.list.d, or give a built kernel by its path"
     )
-
-
-def _is_debian(target: dict[str, str]) -> bool:
-    if "Label" in target:
-        return target["Label"] == "Debian"
-    # Lists that were never fetched carry no label; then only the address can tell.
-    return re.search(r"/debian/?$", target["Repo-URI"]) is not None
 
 
 def _signed_by(target: dict[str, str]) -> str:
