@@ -76,7 +76,7 @@ def test_a_child_from_before_that_is_now_blocked_is_found(
 ) -> None:
     oracle = Hangs(grace=0.05)
     oracle.before("a test")
-    monkeypatch.setattr(hangs, "descendants", lambda: {sleeper.pid: "D"})
+    monkeypatch.setattr(hangs, "descendants", lambda: {sleeper.pid: True})
     assert len(oracle.after()) == 1
     oracle.before("the next test")
     assert oracle.after() == [], "the same hang is reported once"

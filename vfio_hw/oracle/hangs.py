@@ -20,7 +20,7 @@ class Hangs:
 
     def __init__(self, grace: float = _GRACE) -> None:
         self._grace = grace
-        self._before: dict[int, str] = {}
+        self._before: dict[int, bool] = {}
 
     def before(self, test: str) -> None:
         """Remember which processes run and which are blocked."""
@@ -40,8 +40,8 @@ class Hangs:
     def _suspects(self) -> set[int]:
         return {
             pid
-            for pid, state in descendants().items()
-            if pid not in self._before or (state == "D" and self._before[pid] != "D")
+            for pid, blocked in descendants().items()
+            if pid not in self._before or blocked > self._before[pid]
         }
 
 
