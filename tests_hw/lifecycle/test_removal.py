@@ -33,7 +33,7 @@ def test_removal_returns_at_once_when_the_last_descriptor_is_closed(
         assert removal.wait(WATCHED) is None, "the device was removed while it was open"
         closed_at = time.monotonic()
         user.device.close()
-        assert removal.wait(PROMPT) == 0, removal.stack()
+        removal.must_return(PROMPT)
     latency = removal.finished_at - closed_at
     record_property("wake_up_ms", round(latency * 1000, 2))
     assert latency < WAKE_UP
@@ -47,7 +47,7 @@ def test_removal_waits_for_every_descriptor_not_for_the_first(device: Target):
             second.close()
             assert removal.wait(WATCHED) is None, "the first close let the removal go"
             user.device.close()
-            assert removal.wait(PROMPT) == 0, removal.stack()
+            removal.must_return(PROMPT)
 
 
 @pytest.mark.promise("P1")
@@ -66,7 +66,7 @@ def test_a_descriptor_kept_by_a_fork_keeps_the_removal_waiting(device: Target):
             with device.removal() as removal:
                 assert removal.wait(WATCHED) is None, "removed while the child had it open"
                 os.kill(child, signal.SIGKILL)
-                assert removal.wait(PROMPT) == 0, removal.stack()
+                removal.must_return(PROMPT)
         finally:
             os.close(writing)
             os.waitpid(child, 0)
@@ -78,7 +78,7 @@ def test_a_device_that_is_going_away_can_not_be_got_from_its_group(device: Targe
         assert removal.wait(WATCHED) is None
         assert user.group.device_errno(device.name) == errno.ENODEV
         user.device.close()
-        assert removal.wait(PROMPT) == 0, removal.stack()
+        removal.must_return(PROMPT)
 
 
 @pytest.mark.promise("P5")
@@ -93,7 +93,7 @@ def test_a_device_that_is_going_away_has_no_character_device(device: Target):
         assert not node.exists()
         assert not shown.exists()
         user.device.close()
-        assert removal.wait(PROMPT) == 0, removal.stack()
+        removal.must_return(PROMPT)
 
 
 @pytest.mark.promise("P1")
@@ -102,7 +102,7 @@ def test_a_refused_open_through_the_group_does_not_hold_the_removal_up(device: T
     with Container(), Group(device.iommu_group) as group:
         assert group.device_errno(device.name) == errno.EINVAL
     with device.removal() as removal:
-        assert removal.wait(PROMPT) == 0, removal.stack()
+        removal.must_return(PROMPT)
 
 
 @pytest.mark.promise("P1")
@@ -110,7 +110,7 @@ def test_a_refused_bind_does_not_hold_the_removal_up(device: Target):
     with Container() as no_iommufd, Cdev(device.path) as cdev:
         assert cdev.bind_iommufd_errno(no_iommufd) == errno.EBADFD
     with device.removal() as removal:
-        assert removal.wait(PROMPT) == 0, removal.stack()
+        removal.must_return(PROMPT)
 
 
 @pytest.mark.promise("P3")
@@ -130,7 +130,7 @@ def test_a_killed_owner_does_not_hold_the_removal_up(device: Target, mode):
         with device.removal() as removal:
             assert removal.wait(WATCHED) is None, "removed while the child had it open"
             os.kill(child, signal.SIGKILL)
-            assert removal.wait(PROMPT) == 0, removal.stack()
+            removal.must_return(PROMPT)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -143,7 +143,7 @@ def test_a_group_kept_past_the_removal_is_harmless(device: Target):
     """Its descriptor stays, its IOMMU is gone: every call says so."""
     with Container() as container, Group(device.iommu_group) as group:
         with device.removal() as removal:
-            assert removal.wait(PROMPT) == 0, removal.stack()
+            removal.must_return(PROMPT)
         assert group.set_container_errno(container) == errno.ENODEV
         assert group.device_errno(device.name) == errno.ENODEV
         with pytest.raises(KernelRefused) as refused:

@@ -3,7 +3,7 @@
 import pytest
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.vm.kernels import config
+from vfio_hw.vm.kernels import config, names
 from vfio_hw.vm.kernels.config import Option
 
 FRAGMENT = """\
@@ -74,6 +74,12 @@ def test_an_optional_option_may_be_missing_only_where_the_kernel_does_not_know_i
     known = {"CONFIG_TEXT": Option("CONFIG_TEXT", "y", optional=True)}
     with pytest.raises(HarnessError, match="CONFIG_TEXT is n instead of y"):
         config.verify(known, {}, source)
+
+
+@pytest.mark.parametrize("name", names.NAMES)
+def test_the_fragments_of_every_kernel_are_well_formed(name):
+    options = config.parse(config.read(names._FRAGMENTS[name]))
+    assert options["CONFIG_INET"].value == ("y" if name == "6.1" else "n")
 
 
 def test_the_fragment_of_every_guest_is_well_formed():

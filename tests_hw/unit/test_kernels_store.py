@@ -31,7 +31,7 @@ def put(recipe):
 
 
 def wanted_now():
-    return store.recipe(PACKAGE, names._FRAGMENTS, names.config.read(names._FRAGMENTS))
+    return store.recipe(PACKAGE, ("base",), names.config.read(["base"]))
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,14 @@ def test_a_directory_without_a_whole_record_is_no_kernel(text):
     if text is not None:
         (RECIPE.directory / "kernel.json").write_text(text)
     assert store.find("latest", RECIPE) is None
+    assert names.built() == []
+
+
+def test_a_record_of_another_kernel_is_not_taken_for_this_one():
+    put(RECIPE)
+    other = dataclasses.replace(RECIPE, compiler="gcc version 13.1.0")
+    RECIPE.directory.rename(other.directory)
+    assert store.find("latest", other) is None
     assert names.built() == []
 
 

@@ -81,6 +81,21 @@ class BlockingWrite:
                 self._finish(report)
         return self._errno
 
+    def must_return(self, deadline: float) -> None:
+        """The write succeeds within ``deadline`` seconds.
+
+        :raises KernelRefused: with its errno.
+        :raises KernelSplat: it did not return in time; says where in the kernel it is.
+        """
+        answer = self.wait(deadline)
+        if answer is None:
+            raise KernelSplat(
+                f"write of {self.text.strip()!r} to {self.path} did not return within"
+                f" {deadline:g} s, look for who holds the device open: {self.stack()}"
+            )
+        if answer:
+            raise refused(answer, self.path, self.text)
+
     @property
     def blocked(self) -> bool:
         """The write has been started and has not returned."""
@@ -153,14 +168,7 @@ def write_with_deadline(path: Path, text: str, deadline: float) -> None:
     :raises KernelSplat: the write did not return in time; says where in the kernel it is.
     """
     with BlockingWrite(path, text) as write:
-        answer = write.wait(deadline)
-        if answer is None:
-            raise KernelSplat(
-                f"write of {text.strip()!r} to {path} did not return within {deadline:.3g} s, look"
-                f" for who holds the device open: {write.stack()}"
-            )
-    if answer:
-        raise refused(answer, path, text)
+        write.must_return(deadline)
 
 
 def _child(path: Path, text: str, report: int) -> NoReturn:

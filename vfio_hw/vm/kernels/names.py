@@ -10,8 +10,12 @@ from vfio_hw.vm.kernels.archive import Archive, Package, choose
 from vfio_hw.vm.kernels.store import Kernel
 
 _SERIES: dict[str, str | None] = {"latest": None, "6.12": "6.12", "6.1": "6.1"}
+_FRAGMENTS: dict[str, tuple[str, ...]] = {
+    "latest": ("base",),
+    "6.12": ("base",),
+    "6.1": ("base", "6.1"),
+}
 _FALLBACK = "6.12"
-_FRAGMENTS = ("base",)
 
 NAMES = tuple(_SERIES)
 
@@ -54,7 +58,8 @@ def known(name: str) -> Kernel | None:
     package = store.pointer(name)
     if package is None:
         return None
-    return store.find(name, store.recipe(package, _FRAGMENTS, config.read(_FRAGMENTS)))
+    fragments = _FRAGMENTS[name]
+    return store.find(name, store.recipe(package, fragments, config.read(fragments)))
 
 
 def _latest(say: Say, refresh: bool) -> Kernel:
@@ -81,12 +86,13 @@ def _named(name: str, say: Say, refresh: bool) -> Kernel:
 
 
 def _make(name: str, say: Say, refresh: bool) -> Kernel:
-    text = config.read(_FRAGMENTS)
+    fragments = _FRAGMENTS[name]
+    text = config.read(fragments)
     archive = Archive(say)
     package = None if refresh else _unpacked(name)
     if package is None:
         package = choose(archive.packages(), _SERIES[name])
-    recipe = store.recipe(package, _FRAGMENTS, text)
+    recipe = store.recipe(package, fragments, text)
     if store.find(name, recipe) is None:
         build.build(recipe, source.provide(package, archive, say), text, say)
     store.point(name, package)
