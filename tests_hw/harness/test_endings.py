@@ -41,7 +41,7 @@ def test_a_reset_without_a_word_is_the_kernels_too(ran):
 
 def test_a_guest_that_goes_silent_is_hung_at_its_deadline(ran):
     began = time.monotonic()
-    ended = ran("sleep 1000", silence=2.0)
+    ended = ran("sleep 1000", silence=2.0, boot=10.0)
     assert ended.ending is Ending.HUNG
     assert time.monotonic() - began < 30
 

@@ -1,5 +1,6 @@
 """One guest from power-on to its end, and which end that was."""
 
+import contextlib
 import enum
 import json
 import os
@@ -12,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vfio_hw.errors import HarnessError
 from vfio_hw.vm import qemu
 from vfio_hw.vm.initramfs import initramfs
 from vfio_hw.vm.topology import Topology
@@ -66,7 +66,7 @@ class Guest:
 class Deadlines:
     """Seconds that each stretch of a guest's life may take."""
 
-    boot: float = 60.0  # from power-on until our first process runs
+    boot: float = 60.0  # until our first process runs, and from then until the first event
     silence: float | None = None  # between two events, from then on
     whole: float = 3600.0  # from power-on to the end
 
@@ -103,7 +103,7 @@ class _Life:
         self._on_event, self._on_output = on_event, on_output
         self._console, self._pending = bytearray(), b""
         self._status: int | None = None
-        self._booted = False
+        self._booted = self._spoken = False
         self._failure = ""
         self._started = self._heard = time.monotonic()
         self._panicked_at: float | None = None
@@ -166,16 +166,18 @@ class _Life:
         with selectors.DefaultSelector() as selector:
             for number, port in enumerate(ports):
                 selector.register(port, selectors.EVENT_READ, number)
-            while selector.get_map() and (left := self._time_left()) > 0:
+            while selector.get_map():
+                left = self._time_left()
+                if left <= 0 or self._status is not None or self._failure:
+                    return
                 for key, _ in selector.select(min(left, 1.0)):
                     data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                     if not data:
                         selector.unregister(key.fileobj)
                     self._take(key.data, data, console)
-                if self._status is not None or self._failure:
-                    return
-        if not selector.get_map():
-            process.wait(timeout=10)
+        # QEMU has closed its ports, so it is about to end; its status tells why.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5.0)
 
     def _take(self, port: int, data: bytes, console: BinaryIO) -> None:
         if port == _CONSOLE:
@@ -206,6 +208,7 @@ class _Life:
         elif kind == "guest_failed":
             self._failure = str(event["text"])
         else:
+            self._spoken = True
             self._on_event(event)
 
     def _time_left(self) -> float:
@@ -214,7 +217,9 @@ class _Life:
         if not self._booted:
             limits.append(self._started + self._deadlines.boot)
         elif self._deadlines.silence is not None:
-            limits.append(self._heard + self._deadlines.silence)
+            # Before its first word the command has to load all its code over 9p.
+            patience = 0.0 if self._spoken else self._deadlines.boot
+            limits.append(self._heard + max(patience, self._deadlines.silence))
         if self._panicked_at is not None:
             limits.append(self._panicked_at + _LAST_WORDS)
         return min(limits) - now
@@ -238,13 +243,3 @@ class _Life:
         if returncode > 0 and words:
             return f"QEMU ended with status {returncode}: {words[-1]}"
         return f"no kernel spoke on the console within {self._deadlines.boot:g} s"
-
-
-def must_exit(ended: GuestRun) -> int:
-    """The status of the guest's command.
-
-    :raises HarnessError: when there is none, with how the guest ended.
-    """
-    if ended.status is None:
-        raise HarnessError(f"{ended.ending.value}: {ended.text}; console: {ended.console}")
-    return ended.status

@@ -62,13 +62,13 @@ def _compile(recipe: store.Recipe, source: Path, say: Say) -> tuple[float, int]:
     log = recipe.objects.with_suffix(".log")
     log.unlink(missing_ok=True)
     jobs = len(os.sched_getaffinity(0))
-    command: list[str | Path] = ["make", f"-j{jobs}", "-C", source, f"O={recipe.objects}", "all"]
+    make: list[str | Path] = ["make", f"-j{jobs}", "-C", source, f"O={recipe.objects}"]
     doing = f"building Linux {recipe.package.kernel_version}"
     start = time.monotonic()
     count = _line_counter(log)
     with progress.bar(doing, store.expected_lines(), say) as advanced:
         tools.watch(
-            command,
+            [*make, "all", "headers"],
             doing,
             timeout=_MAKE_SECONDS,
             log=log,
@@ -99,10 +99,9 @@ def _install(source: Path, objects: Path, into: Path) -> str:
     make: list[str | Path] = ["make", "-s", "-C", source, f"O={objects}"]
     install = [*make, f"INSTALL_MOD_PATH={into}", "modules_install"]
     tools.run(install, "installing the modules", timeout=300, into=into)
-    tools.run([*make, "headers"], "installing the headers", timeout=300, into=into)
     shutil.copyfile(objects / "arch" / "x86" / "boot" / "bzImage", into / "bzImage")
     shutil.copyfile(objects / ".config", into / "config")
-    # By hand: the kernel's own headers_install calls rsync, which few machines have.
+    # What make headers left; headers_install would call rsync, which few machines have.
     shutil.copytree(objects / "usr" / "include", into / "include", ignore=_no_headers)
     release = image.release(into / "bzImage")
     store.modules_of(into, release)
