@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.errors import KernelSplat, Unsupported
+from vfio_hw.errors import HarnessError, KernelSplat, Unsupported
+from vfio_hw.host import modules
+from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Finding, Oracles
 from vfio_hw.report.events import Event, Result, remaining
 
@@ -94,7 +96,7 @@ class _Judge:
         if session.config.option.collectonly:
             return
         if any(drives_hardware(item) for item in session.items):
-            _prepare_machine()
+            _prepare_machine(self._config.option.device)
             self._oracles = Oracles()
         self._say(
             {
@@ -196,14 +198,17 @@ def _blamed(error: BaseException | None, when: str) -> str:
     return "harness"
 
 
-def _prepare_machine() -> None:
+def _prepare_machine(addresses: list[str]) -> None:
     if os.geteuid() != 0:
         raise pytest.UsageError(
             "hardware tests need root: use scripts/run, which runs them in a guest"
         )
+    try:
+        for address in addresses:
+            PciFunction.at(address)
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from None
     if os.environ.get(IN_GUEST):
-        from vfio_hw.host import modules
-
         for name in _FIRST_MODULES:
             try:
                 modules.load(name)

@@ -21,8 +21,8 @@ from vfio_hw.vm.topology import topology
 PROJECT = Path(__file__).parents[1]
 OK, KERNEL_WRONG, USAGE, HARNESS_WRONG, INTERRUPTED = 0, 1, 2, 3, 130
 
-# pytest.ExitCode.NO_TESTS_COLLECTED; importing pytest here would only delay the first verdict.
-_PYTEST_NOTHING = 5
+# pytest.ExitCode.USAGE_ERROR and NO_TESTS_COLLECTED; to import pytest would delay the first verdict.
+_PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
 _CONSOLE_TAIL = 40
 
 
@@ -164,6 +164,12 @@ def run(args: argparse.Namespace) -> int:
     return HARNESS_WRONG if status == OK and gone and args.strict_known else status
 
 
+def _last_words(output: Path) -> str:
+    lines = output.read_text(errors="replace").strip().splitlines()
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines[-1:] or ["no output"])[0]
+
+
 def _pytest(args: argparse.Namespace, seed: int) -> list[str]:
     # One word for option and value: what pytest does not know yet when it looks for its root, it
     # takes for a file.
@@ -203,12 +209,15 @@ def _ended(results: list[Result], supervised: Supervised, out: Path) -> int:
         return KERNEL_WRONG
     if "error" in verdicts:
         return HARNESS_WRONG
+    output = out / f"guest-{supervised.guests}" / "output.log"
+    if supervised.status == _PYTEST_USAGE:
+        print(f"vfio-hw: {_last_words(output)}", file=sys.stderr)
+        return USAGE
     if supervised.status == _PYTEST_NOTHING or (not results and supervised.status == 0):
         raise HarnessError("no test matches the selection: see pytest --collect-only")
     if supervised.status != 0 or supervised.left:
-        output = out / f"guest-{supervised.guests}" / "output.log"
-        last = output.read_text(errors="replace").strip().splitlines()[-1:] or ["(no output)"]
         raise HarnessError(
-            f"pytest ended with status {supervised.status} in the guest: {last[0]}; see {output}"
+            f"pytest ended with status {supervised.status} in the guest: {_last_words(output)};"
+            f" see {output}"
         )
     return OK

@@ -40,6 +40,14 @@ def test_a_pytest_that_broke_down_is_no_success_however_many_tests_passed(tmp_pa
         run._ended(results("passed"), Supervised(1, [], 3), tmp_path)
 
 
+def test_what_pytest_calls_wrong_usage_is_wrong_usage(tmp_path, capsys):
+    (tmp_path / "guest-1").mkdir()
+    said = "usage: pytest\nERROR: there is no PCI function 0000:00:1e.0\n  rootdir: /\n"
+    (tmp_path / "guest-1" / "output.log").write_text(said)
+    assert run._ended([], Supervised(1, [], run._PYTEST_USAGE), tmp_path) == run.USAGE
+    assert "vfio-hw: there is no PCI function 0000:00:1e.0\n" in capsys.readouterr().err
+
+
 def test_tests_that_no_guest_came_to_are_counted(tmp_path, capsys):
     left = Supervised(guests=3, left=["t::8", "t::9"], status=1)
     assert run._ended(results("failed"), left, tmp_path) == run.KERNEL_WRONG

@@ -150,11 +150,12 @@ def test_a_read_past_the_end_is_not_taken_for_data(region):
 
 def test_the_capability_list_is_searched_and_may_not_run_in_a_circle(region):
     config = Config(region)
-    assert config.capability(5) is None
-    region.put(STATUS, 2, STATUS_CAPABILITIES)
     region.put(CAPABILITIES, 1, 0x40)
     region.put(0x40, 2, 0x5001)
     region.put(0x50, 2, 0x0005)
+    assert config.capability(5) is None, "the status register says that there is no list"
+    region.put(STATUS, 2, STATUS_CAPABILITIES)
+    assert config.capability(1) == 0x40
     assert config.capability(5) == 0x50
     assert config.capability(0x11) is None
     region.put(0x51, 1, 0x40)
