@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from vfio_hw.vm.kernels import command as kernel_command
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, do what they say, and return the exit status."""
     args = _parser().parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # What a lab's timeout or a closed terminal sends leaves as little behind as Ctrl-C.
+        signal.signal(number, signal.default_int_handler)
     try:
         return int(args.function(args))
     except HarnessError as error:

@@ -21,7 +21,7 @@ from vfio_hw.vm.topology import topology
 PROJECT = Path(__file__).parents[1]
 OK, KERNEL_WRONG, USAGE, HARNESS_WRONG, INTERRUPTED = 0, 1, 2, 3, 130
 
-# pytest.ExitCode.USAGE_ERROR and NO_TESTS_COLLECTED; to import pytest would delay the first verdict.
+# pytest.ExitCode.USAGE_ERROR and NO_TESTS_COLLECTED; importing pytest would delay the verdict.
 _PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
 _CONSOLE_TAIL = 40
 
@@ -151,6 +151,11 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         terminal.say(f"interrupted: the guest is gone; what was finished is in {out}")
         return INTERRUPTED
+    except OSError as error:
+        raise HarnessError(
+            f"the record in {out} can not be written ({error.strerror}): make room there, or name"
+            " another place with --results"
+        ) from error
     except MachineLost as error:
         log.write({"event": "stopped", "text": str(error)})
         terminal.summary(log.results(), out, [])
