@@ -25,7 +25,7 @@ def test_whatever_ends_a_run_ends_its_guest(kernel, tmp_path, number):
         harness.send_signal(number)
         harness.wait(PATIENCE)
         said = harness.stdout.read()
-    gone, alive = psutil.wait_procs(guests, PATIENCE)
+    _, alive = psutil.wait_procs(guests, PATIENCE)
     # One that nobody has reaped yet holds nothing any more.
     assert [guest for guest in alive if guest.status() != psutil.STATUS_ZOMBIE] == []
     if number != signal.SIGKILL:
