@@ -17,7 +17,14 @@ from vfio_hw.vm.kernels import command as kernel_command
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, do what they say, and return the exit status."""
-    args = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    # argparse would not take options again once it has seen a positional argument.
+    end = words.index("--") if "--" in words else len(words)
+    parser = _parser()
+    args = parser.parse_args(words[:end])
+    args.rest = words[end + 1 :]
+    if args.rest and not args.takes_rest:
+        parser.error(f"nothing may follow --: {shlex.join(args.rest)}")
     for number in (signal.SIGTERM, signal.SIGHUP):
         # What a lab's timeout or a closed terminal sends leaves as little behind as Ctrl-C.
         signal.signal(number, signal.default_int_handler)
@@ -44,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vfio-hw", description="Torture and conformance harness for Linux VFIO."
     )
+    parser.set_defaults(takes_rest=False)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run.add_parser(commands)
     _add_vm(commands)
@@ -56,6 +64,7 @@ def _add_vm(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser = commands.add_parser(
         "vm",
         help="run one command in a guest",
+        usage="%(prog)s [options] -- COMMAND [ARGUMENT ...]",
         description="Boots a guest whose root is this machine's, writable for the guest only, runs"
         " the command there in this directory, and passes its exit status.",
         epilog="Exit status: the command's; 1 when the guest's kernel died or hung, 3 when the"
@@ -66,8 +75,7 @@ def _add_vm(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--deadline", type=float, default=3600.0, metavar="SECONDS", help="default: %(default)g"
     )
     parser.add_argument("--console", type=Path, metavar="FILE", help="keep the kernel's console")
-    parser.add_argument("argv", nargs="+", metavar="COMMAND", help="after --")
-    parser.set_defaults(function=_vm)
+    parser.set_defaults(function=_vm, takes_rest=True)
 
 
 def _vm(args: argparse.Namespace) -> int:
@@ -78,7 +86,10 @@ def _vm(args: argparse.Namespace) -> int:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
-    guest, _ = run.guest_of(args, list(args.argv), say, Path.cwd())
+    if not args.rest:
+        print("vfio-hw: name the command after --, as in: vfio-hw vm -- uname -r", file=sys.stderr)
+        return run.USAGE
+    guest, _ = run.guest_of(args, args.rest, say, Path.cwd())
     with tempfile.TemporaryDirectory(prefix="vfio-hw-") as directory:
         deadlines = machine.Deadlines(whole=args.deadline)
         ended = machine.run(guest, Path(directory), deadlines=deadlines, on_output=output)
@@ -88,7 +99,7 @@ def _vm(args: argparse.Namespace) -> int:
     if ended.status is not None:
         return ended.status
     tail = b"\n".join(console.splitlines()[-20:]).decode(errors="replace")
-    command = shlex.join(args.argv)
+    command = shlex.join(args.rest)
     print(f"{tail}\nvfio-hw: {command}: {ended.ending.value}: {ended.text}", file=sys.stderr)
     if ended.ending is machine.Ending.NO_BOOT:
         return run.HARNESS_WRONG

@@ -61,10 +61,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "selection",
         nargs="*",
         metavar="SELECTION",
-        help="what pytest takes: files, FILE::TEST, and after -- options such as -k WORDS"
+        help="files, directories, FILE::TEST; after -- also options of pytest, such as -k WORDS"
         " (default: all hardware tests)",
     )
-    parser.set_defaults(function=run)
+    parser.set_defaults(function=run, takes_rest=True)
 
 
 def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
@@ -184,7 +184,7 @@ def _pytest(args: argparse.Namespace, seed: int) -> list[str]:
     if args.race_budget is not None:
         line.append(f"--race-budget={args.race_budget}")
     line += [f"--device={address}" for address in args.device]
-    return [*line, *args.selection]
+    return [*line, *args.selection, *args.rest]
 
 
 def _results_directory(wanted: Path | None) -> Path:
