@@ -78,12 +78,17 @@ def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--modules", type=Path, metavar="DIRECTORY", help="modules of a bzImage given by path"
     )
-    parser.add_argument("--accel", choices=["auto", "kvm", "tcg"], default="auto")
+    parser.add_argument(
+        "--accel",
+        choices=["auto", "kvm", "tcg"],
+        default="auto",
+        help="auto: KVM where it is seen to boot a kernel, else TCG (default)",
+    )
     parser.add_argument(
         "--machine", default="intel-iommu", metavar="NAME", help="fixtures/machines"
     )
-    parser.add_argument("--cpus", type=int, default=2)
-    parser.add_argument("--memory", default="2G")
+    parser.add_argument("--cpus", type=int, default=2, help="of the guest (default: 2)")
+    parser.add_argument("--memory", default="2G", help="of the guest (default: 2G)")
 
 
 def guest_of(

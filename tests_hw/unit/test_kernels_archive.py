@@ -109,6 +109,14 @@ def test_a_machine_without_a_debian_mirror_is_told_so(monkeypatch, answer):
         mirror.find()
 
 
+def test_a_full_disk_is_noticed_before_apt_tries_to_write_to_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("VFIO_HW_CACHE", str(tmp_path))
+    monkeypatch.setattr(archive, "_LISTS_MEGABYTES", 10**13)
+    monkeypatch.setattr(archive.Apt, "update", None)
+    with pytest.raises(HarnessError, match=f"fetching package lists needs .* MB in {tmp_path}"):
+        archive.Archive(lambda _: None).packages()
+
+
 def test_no_suite_at_all_means_no_network(monkeypatch, tmp_path):
     monkeypatch.setenv("VFIO_HW_CACHE", str(tmp_path))
     monkeypatch.setattr(archive.tools, "require", lambda *_: None)

@@ -17,6 +17,8 @@ from vfio_hw.vm.kernels.apt import Apt
 # By their aliases, so that a new release of Debian changes nothing here.
 SUITES = ("unstable", "stable-backports", "stable", "oldstable-backports", "oldstable")
 
+_LISTS_MEGABYTES = 200  # 62 of lists, and twice as much while they are unpacked
+
 
 @dataclass(frozen=True)
 class Package:
@@ -80,6 +82,8 @@ class Archive:
         :raises HarnessError: no apt, no mirror, no network, or a full disk.
         """
         tools.require([("apt-get", "apt"), ("dpkg", "dpkg")], "finding kernel sources")
+        # apt tries for minutes to write to a full disk.
+        cache.require_space(cache.directory(), _LISTS_MEGABYTES, "fetching package lists")
         debian = mirror.find()
         self._say("asking the Debian archive for its kernel source packages")
         said = self._apt.update(debian, SUITES, "none")
