@@ -88,6 +88,12 @@ def e1000e(pytestconfig: pytest.Config) -> Iterator[PciFunction]:
 
 
 @pytest.fixture
+def free_e1000e(pytestconfig: pytest.Config) -> PciFunction:
+    """An Intel 82574 that the test may bind to what it likes, and gives back as it found it."""
+    return _function(pytestconfig, "e1000e")
+
+
+@pytest.fixture
 def two_of_a_group(pytestconfig: pytest.Config) -> list[PciFunction]:
     """Two edu functions that share an IOMMU group, bound to no driver.
 

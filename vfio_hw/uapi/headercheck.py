@@ -24,6 +24,13 @@ class HeaderReport:
     missing: list[str]
     new: list[str]
 
+    def __str__(self) -> str:
+        """Each kind with its number, then one line for each of it."""
+        kinds = {"differences": self.differences, "missing": self.missing, "new": self.new}
+        return "\n".join(
+            "\n    ".join([f"{kind}: {len(lines)}", *lines]) for kind, lines in kinds.items()
+        )
+
 
 def check(headers: Path, *, strict: bool = False) -> HeaderReport:
     """Compare every size, offset and value; ``headers`` is what holds ``include/linux/vfio.h``.
@@ -110,9 +117,7 @@ def main() -> int:
     except HarnessError as error:
         print(error, file=sys.stderr)
         return 1
-    for heading in ("differences", "missing", "new"):
-        lines = getattr(report, heading)
-        print(f"{heading}: {len(lines)}", *lines, sep="\n    ")
+    print(report)
     return 1 if report.differences else 0
 
 

@@ -94,7 +94,7 @@ class Record:
     seconds: float
     """How long make ran in the build that made it."""
     lines: int
-    """How many lines make printed in a build from nothing: the length of the progress bar."""
+    """How many steps make logged in a build from nothing: the length of the progress bar."""
     dropped: list[str] = field(default_factory=list)
     """Optional options that this kernel does not know."""
 
@@ -176,9 +176,9 @@ def point(name: str, package: Package) -> None:
 
 
 def expected_lines() -> int:
-    """How many lines make will print, to go by what it printed last."""
+    """How many steps make will log, to go by what it logged last."""
     counts = [record.lines for _, record in records()]
-    return counts[0] if counts else 3100
+    return counts[0] if counts else 2100
 
 
 def modules_of(root: Path, release: str) -> Path:

@@ -1,0 +1,59 @@
+"""This file checks that a function that was lent to vfio-pci goes back to its own driver (P9)."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from vfio_hw.host import modules
+from vfio_hw.host.binding import bound_to, set_driver_override, unbind
+from vfio_hw.host.pci import PciFunction
+from vfio_hw.vfio.opened import opened
+
+DRIVER = "e1000e"
+DEADLINE = 10.0
+
+
+@pytest.fixture
+def native(free_e1000e: PciFunction) -> Iterator[PciFunction]:
+    """The function, bound to the driver that it has on any machine."""
+    modules.load(DRIVER)
+    try:
+        end = time.monotonic() + DEADLINE
+        while free_e1000e.driver != DRIVER:
+            assert time.monotonic() < end, f"{DRIVER} did not take {free_e1000e}"
+        yield free_e1000e
+    finally:
+        unbind(free_e1000e)
+        modules.unload(DRIVER)
+
+
+@pytest.mark.promise("P9")
+def test_the_driver_of_before_has_the_function_again(native: PciFunction):
+    with bound_to(native, "vfio-pci"):
+        assert native.driver == "vfio-pci"
+        assert native.driver_override == "vfio-pci"
+        with opened(native.path, "vfio_type1v2_iommu"):
+            pass
+    assert native.driver == DRIVER
+    assert native.driver_override is None
+
+
+@pytest.mark.promise("P9")
+def test_whatever_happens_inside_the_driver_of_before_has_the_function_again(native: PciFunction):
+    with pytest.raises(ZeroDivisionError), bound_to(native, "vfio-pci"):
+        raise ZeroDivisionError
+    assert native.driver == DRIVER
+    assert native.driver_override is None
+
+
+@pytest.mark.promise("P9")
+def test_an_override_of_before_is_there_again(native: PciFunction):
+    set_driver_override(native, DRIVER)
+    try:
+        with bound_to(native, "vfio-pci"):
+            assert native.driver_override == "vfio-pci"
+        assert native.driver == DRIVER
+        assert native.driver_override == DRIVER
+    finally:
+        set_driver_override(native, None)
