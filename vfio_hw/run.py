@@ -121,9 +121,48 @@ def guest_of(
 def run(args: argparse.Namespace) -> int:
     """Run the tests and return the exit status."""
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
+    finds = known_finds()
     guest, kernel = guest_of(args, _pytest(args, seed), terminal.say, PROJECT)
     out = _results_directory(args.results)
     log = EventLog(out / "events.jsonl")
+    budget = args.race_budget or 0.0
+    supervisor = Supervisor(
+        guest,
+        out,
+        log,
+        deadlines=Deadlines(silence=120.0 + 2 * budget, whole=4 * 3600.0),
+        judge=lambda result: judged(result, kernel.release, finds),
+        explain=_explain,
+        on_result=terminal.tell,
+        on_output=lambda data: None,
+        most_lost=args.most_lost,
+    )
+    try:
+        _begin(log, guest, kernel, seed, out)
+        supervised = supervisor.run()
+        results = log.results()
+    except KeyboardInterrupt:
+        terminal.say(f"interrupted: the guest is gone; what was finished is in {out}")
+        return INTERRUPTED
+    except OSError as error:
+        raise HarnessError(
+            f"the record in {out} can not be written ({error.strerror}): make room there, or name"
+            " another place with --results"
+        ) from error
+    except MachineLost as error:
+        log.write({"event": "stopped", "text": str(error)})
+        terminal.summary(log.results(), out, [])
+        raise
+    gone = vanished(results, kernel.release, finds)
+    for name in gone:
+        terminal.say(
+            f"known find {name} no longer happens on {kernel.release}: see docs/finds/{name}.md"
+        )
+    status = _ended(results, supervised, out)
+    return HARNESS_WRONG if status == OK and gone and args.strict_known else status
+
+
+def _begin(log: EventLog, guest: Guest, kernel: kernels.Kernel, seed: int, out: Path) -> None:
     log.write(
         {
             "event": "run",
@@ -138,40 +177,6 @@ def run(args: argparse.Namespace) -> int:
     terminal.say(
         f"kernel {kernel.release} under {guest.accelerator.upper()}, seed {seed}, results in {out}"
     )
-    budget = args.race_budget or 0.0
-    finds = known_finds()
-    supervisor = Supervisor(
-        guest,
-        out,
-        log,
-        deadlines=Deadlines(silence=120.0 + 2 * budget, whole=4 * 3600.0),
-        judge=lambda result: judged(result, kernel.release, finds),
-        explain=_explain,
-        on_result=terminal.tell,
-        on_output=lambda data: None,
-        most_lost=args.most_lost,
-    )
-    try:
-        supervised = supervisor.run()
-    except KeyboardInterrupt:
-        terminal.say(f"interrupted: the guest is gone; what was finished is in {out}")
-        return INTERRUPTED
-    except OSError as error:
-        raise HarnessError(
-            f"the record in {out} can not be written ({error.strerror}): make room there, or name"
-            " another place with --results"
-        ) from error
-    except MachineLost as error:
-        log.write({"event": "stopped", "text": str(error)})
-        terminal.summary(log.results(), out, [])
-        raise
-    gone = vanished(log.results(), kernel.release, finds)
-    for name in gone:
-        terminal.say(
-            f"known find {name} no longer happens on {kernel.release}: see docs/finds/{name}.md"
-        )
-    status = _ended(log.results(), supervised, out)
-    return HARNESS_WRONG if status == OK and gone and args.strict_known else status
 
 
 def _last_words(output: Path) -> str:
