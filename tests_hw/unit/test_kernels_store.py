@@ -107,6 +107,14 @@ def test_a_name_is_known_without_archive_once_its_kernel_is_built(monkeypatch):
     assert [kernel.name for kernel in names.built()] == ["latest"]
 
 
+def test_a_kernel_of_another_fragment_goes_by_its_version():
+    store.point("latest", PACKAGE)
+    put(RECIPE)
+    put(wanted_now())
+    found = {kernel.directory: kernel.name for kernel in names.built()}
+    assert found == {RECIPE.directory: "7.3.4", wanted_now().directory: "latest"}
+
+
 def test_a_changed_fragment_builds_the_same_source_again_without_the_archive(monkeypatch):
     store.point("latest", PACKAGE)
     put(RECIPE)  # by another fragment than today's

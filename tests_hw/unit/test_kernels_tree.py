@@ -16,10 +16,10 @@ def here(tmp_path, monkeypatch):
 
 def write_image(path, release, magic=b"HdrS", offset=0x3000):
     head = bytearray(0x5000)
-    head[0x202:0x206] = magic
-    head[0x20E:0x210] = offset.to_bytes(2, "little")
     text = f"{release} (who@where) #1 SMP\0junk".encode()
     head[0x200 + offset : 0x200 + offset + len(text)] = text
+    head[0x202:0x206] = magic
+    head[0x20E:0x210] = offset.to_bytes(2, "little")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(head)
 
@@ -136,11 +136,14 @@ def test_a_trees_modules_are_installed_once_and_again_when_anything_was_built(
     assert len(installs) == 2
 
 
-def test_a_tree_that_was_configured_anew_after_its_image_was_built_is_refused(built, monkeypatch):
+def test_a_tree_that_was_configured_anew_after_its_image_was_built_is_refused(
+    built, here, monkeypatch
+):
     monkeypatch.setattr(tree.tools, "require", lambda *_: None)
     monkeypatch.setattr(tree, "_install", install_of("7.3.5", []))
     with pytest.raises(HarnessError, match=r"of kernel 7\.3\.4-mine, .*modules of 7\.3\.5"):
         names.get(str(built), say=print)
+    assert list((here / "cache" / "trees").iterdir()) == []
 
 
 def test_modules_of_an_archive_kernel_can_not_be_replaced(here):

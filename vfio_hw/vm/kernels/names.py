@@ -46,8 +46,15 @@ def get(
 
 
 def built() -> list[Kernel]:
-    """Every kernel in the cache that was built from the archive, the youngest first."""
-    return store.built(NAMES)
+    """Every kernel in the cache that was built from the archive, the youngest first.
+
+    One that no name stands for any more, because its fragments have changed or a newer source has
+    come, goes by its version.
+
+    :raises HarnessError: there is no gcc to have built them with.
+    """
+    current = (known(name) for name in NAMES)
+    return store.built({kernel.directory: kernel.name for kernel in current if kernel})
 
 
 def known(name: str) -> Kernel | None:

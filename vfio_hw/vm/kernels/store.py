@@ -145,13 +145,9 @@ def records() -> Iterator[tuple[Path, Record]]:
             yield path, record
 
 
-def built(names: tuple[str, ...]) -> list[Kernel]:
-    """Every built kernel, under the name that stands for its source now, or else its version."""
-    pointed = {pointer(name): name for name in names}
-    return [
-        _kernel(pointed.get(record.recipe.package, record.version), path, record)
-        for path, record in records()
-    ]
+def built(names: dict[Path, str]) -> list[Kernel]:
+    """Every built kernel, under the name given for its directory, or else its version."""
+    return [_kernel(names.get(path, record.version), path, record) for path, record in records()]
 
 
 def _pointer_file(name: str) -> Path:
