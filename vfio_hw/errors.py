@@ -9,7 +9,15 @@ class HarnessError(Exception):
 
 
 class Unsupported(HarnessError):
-    """The kernel, the device or the machine lacks a capability: reported as a skip."""
+    """The kernel, the device or the machine lacks a capability: reported as a skip.
+
+    :param option: the kernel option that promises it; where the running kernel was built with
+        that option the promise is broken, and that is reported as a failure.
+    """
+
+    def __init__(self, text: str, *, option: str | None = None) -> None:
+        super().__init__(text)
+        self.option = option
 
 
 class KernelRefused(HarnessError, OSError):
@@ -38,9 +46,9 @@ class MachineLost(HarnessError):
 class KernelSplat(HarnessError):
     """The kernel was found at fault: a splat in its log, a leak, a call that hangs.
 
-    :param oracle: what found it; after ``hang`` the kernel is not asked anything more.
+    :param oracle: what found it; after ``hang`` no further test is given to this kernel.
     """
 
-    def __init__(self, text: str, *, oracle: str = "hang") -> None:
+    def __init__(self, text: str, *, oracle: str) -> None:
         super().__init__(text)
         self.oracle = oracle

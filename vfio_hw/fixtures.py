@@ -1,7 +1,7 @@
 """The fixtures of the hardware tests: a device, taken before the test and given back after."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,7 @@ from vfio_hw.host.mdev import Mdev, created, type_by_id
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.plugin import IN_GUEST
 from vfio_hw.race.racer import Racer
-from vfio_hw.race.spread import Legal, RaceResult, Scene, race
+from vfio_hw.race.spread import Judge, RaceResult, Scene, race
 from vfio_hw.vfio.opened import IOMMU_MODES
 
 
@@ -131,7 +131,13 @@ class Raced(Protocol):
     """Runs one race for this run's budget, with this run's seed, and records what it came to."""
 
     def __call__(
-        self, racer: Racer, scene: Callable[[], Scene], legal: Legal, *, window_ns: int
+        self,
+        racer: Racer,
+        scene: Callable[[], Scene],
+        legal: Collection[tuple[str, ...]],
+        judge: Judge | None = None,
+        *,
+        window_ns: int,
     ) -> RaceResult: ...
 
 
@@ -140,7 +146,12 @@ def raced(pytestconfig: pytest.Config, record_property: Callable[[str, object], 
     """See :func:`vfio_hw.race.spread.race`; no slot may be left open by the programs."""
 
     def run(
-        racer: Racer, scene: Callable[[], Scene], legal: Legal, *, window_ns: int
+        racer: Racer,
+        scene: Callable[[], Scene],
+        legal: Collection[tuple[str, ...]],
+        judge: Judge | None = None,
+        *,
+        window_ns: int,
     ) -> RaceResult:
         result = race(
             racer,
@@ -149,10 +160,12 @@ def raced(pytestconfig: pytest.Config, record_property: Callable[[str, object], 
             seed=pytestconfig.option.seed,
             window_ns=window_ns,
             legal=legal,
+            judge=judge,
         )
         if result.left_open:
             raise HarnessError(f"the programs of the race left {dict(result.left_open)} open")
         record_property("rounds", result.rounds)
+        record_property("met", result.met)
         record_property("rounds_per_second", round(result.rounds_per_second, 1))
         named = {" / ".join(key): count for key, count in result.outcomes.most_common()}
         record_property("outcomes", named)

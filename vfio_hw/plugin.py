@@ -16,7 +16,8 @@ from vfio_hw.errors import HarnessError, KernelSplat, Unsupported
 from vfio_hw.host import modules
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Finding, Oracles
-from vfio_hw.report.events import Event, Result, remaining
+from vfio_hw.report.events import Event, remaining
+from vfio_hw.verdict import Course, session_result, skips
 
 # What our own first process sets in a guest: everything there is the harness's to take.
 IN_GUEST = "VFIO_HW_GUEST"
@@ -60,7 +61,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def drives_hardware(item: pytest.Item) -> bool:
     """Whether a test needs the real /dev/vfio: all do, except those of the harness itself."""
-    return not {"unit", "harness"} & set(item.path.parts)
+    own = (item.config.rootpath / "tests_hw" / name for name in ("unit", "harness"))
+    return not any(item.path.is_relative_to(directory) for directory in own)
 
 
 class _Judge:
@@ -70,10 +72,8 @@ class _Judge:
         self._config = config
         self._port = Path(config.option.events) if config.option.events else None
         self._oracles: Oracles | None = None
-        self._reports: list[pytest.TestReport] = []
-        self._findings: list[Finding] = []
-        self._splat: KernelSplat | None = None
-        self._started = 0.0
+        self._course = Course()
+        self._last = ""
 
     def _say(self, event: Event) -> None:
         if self._port is None:
@@ -95,9 +95,6 @@ class _Judge:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.config.option.collectonly:
             return
-        if any(drives_hardware(item) for item in session.items):
-            _prepare_machine(self._config.option.device)
-            self._oracles = Oracles()
         self._say(
             {
                 "event": "session",
@@ -106,15 +103,34 @@ class _Judge:
                 "tests": [item.nodeid for item in session.items],
             }
         )
+        if any(drives_hardware(item) for item in session.items):
+            self._begin()
+
+    def _begin(self) -> None:
+        _check_user(self._config.option.device)
+        in_guest = bool(os.environ.get(IN_GUEST))
+        # Before the modules, so that what their loading says is heard.
+        self._oracles = Oracles(since_boot=in_guest)
+        try:
+            if in_guest:
+                _load_modules()
+        except KernelSplat as error:
+            finding = Finding(error.oracle, str(error).partition("\n")[0], str(error))
+            self._say(session_result("loading the modules", [finding]).as_event())
+            pytest.exit(str(error), returncode=int(pytest.ExitCode.TESTS_FAILED))
+        if not Path("/dev/vfio/vfio").exists() and not Path("/dev/iommu").exists():
+            raise pytest.UsageError("this kernel has no VFIO: load the module vfio first")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        self._reports, self._findings, self._splat = [], [], None
-        self._started = time.monotonic()
+        self._course, began = Course(), time.monotonic()
         self._say({"event": "started", "test": item.nodeid})
         result = yield
-        self._say(self._result(item).as_event())
-        if self._findings or (self._splat and self._splat.oracle == "hang"):
+        properties = dict(item.user_properties)
+        seconds = time.monotonic() - began
+        self._say(self._course.result(item.nodeid, seconds, properties).as_event())
+        self._last = item.nodeid
+        if self._course.unusable:
             text = f"the kernel is not to be trusted after {item.nodeid}"
             self._say({"event": "unusable", "text": text})
             item.session.shouldstop = text
@@ -132,10 +148,9 @@ class _Judge:
             return (yield)
         finally:
             if self._oracles and drives_hardware(item):
-                self._findings = self._oracles.after()
-                if self._findings:
-                    text = "\n\n".join(map(str, self._findings))
-                    raise KernelSplat(text, oracle=self._findings[0].oracle)
+                self._course.findings = findings = self._oracles.after()
+                if findings:
+                    raise KernelSplat("\n\n".join(map(str, findings)), oracle=findings[0].oracle)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -143,62 +158,24 @@ class _Judge:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
         error = call.excinfo.value if call.excinfo else None
-        if isinstance(error, Unsupported):
+        if skips(error):
             report.outcome = "skipped"
             report.longrepr = (str(item.path), item.location[1] or 0, f"Skipped: {error}")
-        elif isinstance(error, KernelSplat):
-            self._splat = self._splat or error
-        report.user_properties.append(("vfio_hw_blames", _blamed(error, call.when)))
-        self._reports.append(report)
+        self._course.take(report, error)
         return report
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        if (
-            report.failed
-            and report.when != "call"
-            and ("vfio_hw_blames", "kernel") in (report.user_properties)
-        ):
+        # pytest calls whatever fails outside the test's own function an error of the test.
+        if report.failed and report.when != "call" and "kernel" in self._course.blamed:
             return "failed", "F", "FAILED"
         return None
 
-    def _result(self, item: pytest.Item) -> Result:
-        bad = [report for report in self._reports if report.failed]
-        blames = {
-            value
-            for report in bad
-            for key, value in report.user_properties
-            if key == "vfio_hw_blames"
-        }
-        if bad:
-            verdict = "failed" if "kernel" in blames else "error"
-            text = "\n\n".join(report.longreprtext for report in bad)
-        elif skipped := [report for report in self._reports if report.skipped]:
-            verdict, text = "skipped", skipped[0].longreprtext
-            if isinstance(skipped[0].longrepr, tuple):
-                text = skipped[0].longrepr[2].removeprefix("Skipped: ")
-        else:
-            verdict, text = "passed", ""
-        oracle = self._splat.oracle if self._splat else ("assertion" if bad else "")
-        properties = {key: value for key, value in item.user_properties if key != "vfio_hw_blames"}
-        seconds = round(time.monotonic() - self._started, 3)
-        return Result(item.nodeid, verdict, seconds, text, oracle, properties)
+    def pytest_sessionfinish(self) -> None:
+        if self._oracles and (findings := self._oracles.close()):
+            self._say(session_result(f"after {self._last}", findings).as_event())
 
 
-def _blamed(error: BaseException | None, when: str) -> str:
-    """Whom an exception speaks of: the kernel, or the harness and the machine."""
-    if error is None or isinstance(error, Unsupported):
-        return "nobody"
-    if isinstance(error, (KernelSplat, AssertionError)):
-        return "kernel"
-    if isinstance(error, OSError) and when == "call":
-        # An errno that the test did not expect is an answer of the kernel's.
-        return "kernel"
-    if isinstance(error, pytest.fail.Exception):
-        return "kernel"
-    return "harness"
-
-
-def _prepare_machine(addresses: list[str]) -> None:
+def _check_user(addresses: list[str]) -> None:
     if os.geteuid() != 0:
         raise pytest.UsageError(
             "hardware tests need root: use scripts/run, which runs them in a guest"
@@ -208,11 +185,11 @@ def _prepare_machine(addresses: list[str]) -> None:
             PciFunction.at(address)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
-    if os.environ.get(IN_GUEST):
-        for name in _FIRST_MODULES:
-            try:
-                modules.load(name)
-            except Unsupported:
-                continue  # the tests that need it say so, each with its own reason
-    if not Path("/dev/vfio/vfio").exists() and not Path("/dev/iommu").exists():
-        raise pytest.UsageError("this kernel has no VFIO: load the module vfio, or use scripts/run")
+
+
+def _load_modules() -> None:
+    for name in _FIRST_MODULES:
+        try:
+            modules.load(name)
+        except Unsupported:
+            continue  # the tests that need it say so, each with its own reason

@@ -14,16 +14,16 @@ from vfio_hw.report import terminal
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import judged, known_finds, vanished
 from vfio_hw.vm import accelerator, kernels
-from vfio_hw.vm.machine import Deadlines, Ending, Guest, GuestRun
+from vfio_hw.vm.machine import Deadlines, Guest
 from vfio_hw.vm.supervisor import Supervised, Supervisor
 from vfio_hw.vm.topology import topology
 
 PROJECT = Path(__file__).parents[1]
 OK, KERNEL_WRONG, USAGE, HARNESS_WRONG, INTERRUPTED = 0, 1, 2, 3, 130
 
-# pytest.ExitCode.USAGE_ERROR and NO_TESTS_COLLECTED; importing pytest would delay the verdict.
-_PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
-_CONSOLE_TAIL = 40
+# pytest.ExitCode: internal error, usage error, nothing collected (below: it ran to an end of its
+# own); importing pytest would delay the verdict.
+_PYTEST_INTERNAL, _PYTEST_USAGE, _PYTEST_NOTHING = 3, 4, 5
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         log,
         deadlines=Deadlines(silence=120.0 + 2 * budget, whole=4 * 3600.0),
         judge=lambda result: judged(result, kernel.release, finds),
-        explain=_explain,
+        splats=splats,
         on_result=terminal.tell,
         on_output=lambda data: None,
         most_lost=args.most_lost,
@@ -151,7 +151,11 @@ def run(args: argparse.Namespace) -> int:
         ) from error
     except MachineLost as error:
         log.write({"event": "stopped", "text": str(error)})
-        terminal.summary(log.results(), out, [])
+        results = log.results()
+        terminal.summary(results, out, [])
+        if any(result.verdict == "failed" for result in results):
+            print(f"vfio-hw: {error}", file=sys.stderr)
+            return KERNEL_WRONG
         raise
     gone = vanished(results, kernel.release, finds)
     for name in gone:
@@ -207,16 +211,6 @@ def _results_directory(wanted: Path | None) -> Path:
     return out
 
 
-def _explain(ended: GuestRun, console: str) -> tuple[str, str]:
-    """Which oracle saw a guest die, and the text that shows it."""
-    found = splats(console.splitlines())
-    oracle = {Ending.PANICKED: "panic", Ending.HUNG: "hang"}.get(ended.ending, "exit")
-    if found:
-        return oracle, "\n\n".join(f"{splat.title}\n{splat.text}" for splat in found)
-    tail = "\n".join(console.splitlines()[-_CONSOLE_TAIL:])
-    return oracle, f"{ended.text}\nThe console's last lines:\n{tail}"
-
-
 def _ended(results: list[Result], supervised: Supervised, out: Path) -> int:
     terminal.summary(results, out, supervised.left)
     verdicts = {result.verdict for result in results}
@@ -230,7 +224,10 @@ def _ended(results: list[Result], supervised: Supervised, out: Path) -> int:
         return USAGE
     if supervised.status == _PYTEST_NOTHING or (not results and supervised.status == 0):
         raise HarnessError("no test matches the selection: see pytest --collect-only")
-    if supervised.status != 0 or supervised.left:
+    if verdicts == {"skipped"}:
+        raise HarnessError("every test was skipped, so nothing was judged: see the reasons above")
+    status = supervised.status
+    if supervised.left or status is None or status >= _PYTEST_INTERNAL:
         raise HarnessError(
             f"pytest ended with status {supervised.status} in the guest: {_last_words(output)};"
             f" see {output}"

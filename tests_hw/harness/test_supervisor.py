@@ -4,6 +4,7 @@ import textwrap
 
 import pytest
 
+from vfio_hw.oracle.splats import splats
 from vfio_hw.report.events import EventLog
 from vfio_hw.vm.machine import Deadlines
 from vfio_hw.vm.supervisor import Supervisor
@@ -42,7 +43,7 @@ def supervised(guest, python, tmp_path):
             log,
             deadlines=Deadlines(silence=options.pop("silence", 30.0), whole=120.0),
             judge=lambda result: result,
-            explain=lambda ended, console: (ended.ending.value, ended.text),
+            splats=splats,
             on_result=lambda result: None,
             on_output=lambda data: None,
             most_lost=options.pop("most_lost", 3),
@@ -58,7 +59,7 @@ def test_a_panic_costs_one_verdict_and_the_rest_goes_on_in_a_fresh_guest(supervi
     ended, results = supervised('Path("/proc/sysrq-trigger").write_text("c")')
     assert results == [
         ("test_first", "passed", ""),
-        ("test_deadly", "failed", "panicked"),
+        ("test_deadly", "failed", "panic"),
         ("test_last", "passed", ""),
     ]
     assert ended.guests == 2

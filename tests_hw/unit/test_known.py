@@ -36,6 +36,19 @@ def test_another_kernel_test_or_splat_stays_a_failure(result, release):
     assert judged(result, release, [FIND]).verdict == "failed"
 
 
+def test_another_fault_beside_it_stays_a_failure():
+    titles = ["kernel log: WARNING in map_range", "leaks: module vfio: references: 0 -> 1"]
+    both = Result(failure().test, "failed", 0.1, failure().text, "kernel log", {}, titles)
+    assert judged(both, "7.3.4", [FIND]).verdict == "failed"
+    alone = Result(failure().test, "failed", 0.1, "", "kernel log", {}, titles[:1])
+    assert judged(alone, "7.3.4", [FIND]).verdict == "known"
+
+
+def test_the_death_of_the_guest_stays_a_failure():
+    dead = Result(failure().test, "failed", 0.1, failure().text, "panic")
+    assert judged(dead, "7.3.4", [FIND]).verdict == "failed"
+
+
 def test_a_test_that_passes_stays_passed_and_the_find_has_vanished():
     passed = Result("t.py::test_map[edu-compat]", "passed", 0.1)
     assert judged(passed, "7.3.4", [FIND]) == passed

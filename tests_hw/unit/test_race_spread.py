@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -10,9 +12,10 @@ from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.race.outcome import Round
 from vfio_hw.race.program import Memory, Slot, close, openat, read, syscall
 from vfio_hw.race.racer import Actor, Racer
-from vfio_hw.race.spread import Legal, RaceResult, Scene, race
+from vfio_hw.race.spread import Judge, RaceResult, Scene, met, race
 
 OK = {("ok", "ENOENT")}
+HOLD_NS = 200_000
 
 
 @pytest.fixture
@@ -23,16 +26,37 @@ def racer() -> Iterator[Racer]:
 
 def scene() -> Scene:
     null, missing = Slot("null"), Slot("missing")
-    one = [openat("/dev/null", os.O_RDONLY, into=null, decisive=True), close(null)]
+    one = [
+        openat("/dev/null", os.O_RDONLY, into=null, decisive=True),
+        close(null, delay_ns=HOLD_NS),
+    ]
     other = [openat("/nonexistent", os.O_RDONLY, into=missing, decisive=True)]
     return Scene([], [Actor("finder", one), Actor("seeker", other)])
 
 
+def apart() -> Scene:
+    """The same, but the second starts when the first has long ended."""
+    finder, seeker = scene().actors
+    return Scene([], [finder, replace(seeker, offset_ns=2_000_000)])
+
+
 def run(
-    racer: Racer, *, seed: int = 1, legal: Legal = OK, budget_seconds: float = 30.0
+    racer: Racer,
+    scene: Callable[[], Scene] = scene,
+    *,
+    seed: int = 1,
+    legal: set[tuple[str, ...]] = OK,
+    judge: Judge | None = None,
+    budget_seconds: float = 30.0,
 ) -> RaceResult:
     return race(
-        racer, scene, budget_seconds=budget_seconds, seed=seed, window_ns=50_000, legal=legal
+        racer,
+        scene,
+        budget_seconds=budget_seconds,
+        seed=seed,
+        window_ns=50_000,
+        legal=legal,
+        judge=judge,
     )
 
 
@@ -45,7 +69,7 @@ def first_offsets(racer: Racer, seed: int) -> list[int]:
         return "enough" if len(seen) == 20 else None
 
     with pytest.raises(KernelSplat, match="enough"):
-        run(racer, seed=seed, legal=judge)
+        run(racer, seed=seed, judge=judge)
     return seen
 
 
@@ -81,7 +105,7 @@ def test_a_judge_gives_its_reason(racer: Racer) -> None:
         return f"{played.outcome[1]} is only for paths that are not there"
 
     with pytest.raises(KernelSplat, match="ENOENT is only for paths that are not there"):
-        run(racer, legal=judge)
+        run(racer, judge=judge)
 
 
 def test_a_hang_in_a_race_tells_round_seed_and_offsets(racer: Racer) -> None:
@@ -101,13 +125,49 @@ def test_a_hang_in_a_race_tells_round_seed_and_offsets(racer: Racer) -> None:
 
 def test_what_programs_left_open_is_counted(racer: Racer) -> None:
     def forgetful() -> Scene:
-        null = Slot("null")
-        return Scene([], [Actor("a", [openat("/dev/null", 0, into=null, decisive=True)])])
+        finder, seeker = scene().actors
+        return Scene([], [replace(finder, program=[*finder.program, again]), seeker])
 
-    result = race(racer, forgetful, budget_seconds=0.05, seed=1, window_ns=0, legal={("ok",)})
+    again = openat("/dev/null", os.O_RDONLY, into=Slot("null"))
+    result = run(racer, forgetful, budget_seconds=0.05)
     assert result.left_open == {"null": result.rounds}
 
 
 def test_a_race_without_a_round_is_an_error(racer: Racer) -> None:
     with pytest.raises(HarnessError, match="no round fits in 0 s"):
         run(racer, budget_seconds=0)
+
+
+def test_rounds_in_which_actors_met_are_counted(racer: Racer) -> None:
+    turns = iter(range(10_000))
+    played: list[bool] = []
+
+    def judge(one: Round) -> str | None:
+        played.append(met(one))
+        return None
+
+    result = run(
+        racer, lambda: apart() if next(turns) % 2 else scene(), judge=judge, budget_seconds=0.3
+    )
+    assert 0 < result.met < result.rounds
+    assert result.met == sum(played)
+    assert not any(played[1::2]), "actors that start 2 ms apart have met"
+
+
+def test_a_race_goes_on_past_its_budget_until_somebody_meets(racer: Racer) -> None:
+    began = time.monotonic()
+    result = run(
+        racer,
+        lambda: apart() if time.monotonic() < began + 0.5 else scene(),
+        budget_seconds=0.2,
+    )
+    assert result.met
+    assert 0.5 <= result.seconds < 0.8
+
+
+def test_a_race_in_which_nobody_meets_is_an_error_after_four_budgets(racer: Racer) -> None:
+    began = time.monotonic()
+    with pytest.raises(HarnessError, match="not held: finder against seeker never met") as caught:
+        run(racer, apart, budget_seconds=0.1)
+    assert not isinstance(caught.value, KernelSplat)
+    assert time.monotonic() - began >= 0.4

@@ -5,7 +5,7 @@ import errno
 import time
 from collections.abc import Iterator
 
-from vfio_hw.errors import HarnessError, KernelRefused
+from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat
 from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.pci import PciFunction
 
@@ -57,6 +57,12 @@ def rebind(function: PciFunction, driver: str | None, deadline: float = 10.0) ->
     write_with_deadline(probe, function.address, end - time.monotonic())
     while function.driver != driver:
         if time.monotonic() > end:
+            if (function.bus / "drivers" / driver).is_dir():
+                raise KernelSplat(
+                    f"{driver} was offered {function} and did not bind it within {deadline:g} s:"
+                    " see the kernel log",
+                    oracle="binding",
+                )
             raise HarnessError(
                 f"{function} is bound to {function.driver or 'no driver'} {deadline:g} s after it"
                 f" was offered to {driver}: load the module of {driver}, and see the kernel log"

@@ -91,7 +91,8 @@ class BlockingWrite:
         if answer is None:
             raise KernelSplat(
                 f"write of {self.text.strip()!r} to {self.path} did not return within"
-                f" {deadline:g} s, look for who holds the device open: {self.stack()}"
+                f" {deadline:g} s, look for who holds the device open: {self.stack()}",
+                oracle="hang",
             )
         if answer:
             raise refused(answer, self.path, self.text)

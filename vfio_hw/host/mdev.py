@@ -13,6 +13,9 @@ from vfio_hw.host.sysfs import attribute, link_name, names_in, refused, write
 CLASS = Path("/sys/class/mdev_bus")
 DEVICES = Path("/sys/bus/mdev/devices")
 
+# The options that promise the types of the sample drivers.
+_OPTIONS = {name: f"CONFIG_SAMPLE_VFIO_MDEV_{name.upper()}" for name in ("mtty", "mdpy", "mbochs")}
+
 
 @dataclass(frozen=True)
 class MdevType:
@@ -121,7 +124,10 @@ def type_by_id(identity: str) -> MdevType:
     for kind in types():
         if kind.id == identity:
             return kind
-    raise Unsupported(f"no device offers the mdev type {identity}: load its driver's module")
+    raise Unsupported(
+        f"no device offers the mdev type {identity}: load its driver's module",
+        option=_OPTIONS.get(identity.partition("-")[0]),
+    )
 
 
 @contextlib.contextmanager
@@ -150,7 +156,8 @@ def _gone(mdev: Mdev, deadline: float) -> None:
         if answer is None:
             raise KernelSplat(
                 f"removal of {mdev} did not return within {deadline:g} s, look for who holds it"
-                f" open: {removal.stack()}"
+                f" open: {removal.stack()}",
+                oracle="hang",
             )
     if answer and mdev.exists:  # an errno is fine when another removal won
         raise refused(answer, removal.path, removal.text)

@@ -31,8 +31,7 @@ def load(name: str, *parameters: str, deadline: float = 60.0) -> None:
 
     :param parameters: ``name=value`` each, used only when it is loaded now.
     :raises Unsupported: this kernel has no such module.
-    :raises HarnessError: modprobe failed for another reason.
-    :raises KernelSplat: the module did not load within ``deadline`` seconds.
+    :raises KernelSplat: the module is there and does not load, or not within ``deadline`` seconds.
     """
     if is_loaded(name):
         return
@@ -42,7 +41,7 @@ def load(name: str, *parameters: str, deadline: float = 60.0) -> None:
             f"this kernel has no module {name}: build it with the option that adds it"
         )
     if answer:
-        raise HarnessError(f"modprobe {name} failed: {answer}; see the kernel log")
+        raise KernelSplat(f"modprobe {name} failed: {answer}; see the kernel log", oracle="modules")
 
 
 def unload(name: str, deadline: float = 60.0) -> None:
@@ -81,7 +80,8 @@ def _modprobe(arguments: list[str], deadline: float) -> str:
         where = process_state(child.pid)
         child.kill()  # it ends when the kernel lets it; waiting for that could take for ever
         raise KernelSplat(
-            f"modprobe {' '.join(arguments)} did not return within {deadline:g} s: {where}"
+            f"modprobe {' '.join(arguments)} did not return within {deadline:g} s: {where}",
+            oracle="hang",
         ) from None
     return " ".join(complaint.split()) or "no message" if child.returncode else ""
 

@@ -9,8 +9,13 @@ from vfio_hw.oracle.leaks import Leaks
 class Oracles:
     """All oracles, asked in an order in which each also sees what the others caused."""
 
-    def __init__(self) -> None:
-        self._hangs, self._leaks, self._log = Hangs(), Leaks(), KernelLog()
+    def __init__(self, *, since_boot: bool = False) -> None:
+        """Begin to listen.
+
+        :param since_boot: what the kernel has logged so far is judged too, with the first test.
+        """
+        self._hangs, self._leaks = Hangs(), Leaks()
+        self._log = KernelLog(since_boot=since_boot)
 
     def before(self, test: str) -> None:
         """The test of this name is about to begin."""
@@ -28,9 +33,11 @@ class Oracles:
         leaking = [] if hanging else self._leaks.after()
         return hanging + leaking + self._log.after()
 
-    def close(self) -> None:
-        """No more tests."""
+    def close(self) -> list[Finding]:
+        """No more tests: what the kernel has logged since the last one."""
+        findings = self._log.after()
         self._log.close()
+        return findings
 
 
 __all__ = ["Finding", "Oracle", "Oracles"]

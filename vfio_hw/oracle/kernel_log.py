@@ -49,14 +49,15 @@ class KernelLog:
     programs wrote into the log, the markers of this class among it, is never taken for a splat.
     """
 
-    def __init__(self, device: Path = KMSG) -> None:
-        """Open the log at its end.
+    def __init__(self, device: Path = KMSG, *, since_boot: bool = False) -> None:
+        """Open the log at its end, or where it begins.
 
         :raises HarnessError: /dev/kmsg can not be opened.
         """
         self._device = device
         self._descriptor = self._open(os.O_RDONLY | os.O_NONBLOCK)
-        os.lseek(self._descriptor, 0, os.SEEK_END)
+        if not since_boot:
+            os.lseek(self._descriptor, 0, os.SEEK_END)
         self._sequence: int | None = None
         self._earlier: list[Finding] = []
 
@@ -77,7 +78,8 @@ class KernelLog:
 
     def after(self) -> list[Finding]:
         """The splats since the test before this one was judged."""
-        return self._earlier + self._judge("")
+        earlier, self._earlier = self._earlier, []
+        return earlier + self._judge("")
 
     def _judge(self, preface: str) -> list[Finding]:
         lines: list[str] = []

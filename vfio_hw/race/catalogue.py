@@ -7,8 +7,8 @@ from pathlib import Path
 from vfio_hw.race.program import Slot, Step, close, ioctl, memory, openat, pointer_to, write_file
 from vfio_hw.uapi import lib, struct
 
-# How long a user who got the device keeps it: long enough for a removal to have to wait.
-HOLD_NS = 200_000
+# How long a user keeps what it got: long enough for others to come upon it often.
+HOLD_NS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ def group_path(number: int) -> GroupPath:
     )
 
 
-def group_opened(number: int) -> tuple[Step, ...]:
-    """Opens group ``number`` and closes it again; decisive: the open."""
+def group_opened(number: int, hold_ns: int = HOLD_NS) -> tuple[Step, ...]:
+    """Opens group ``number``, keeps it for ``hold_ns``, closes it again; decisive: the open."""
     group = Slot("group")
     return (
         openat(f"/dev/vfio/{number}", os.O_RDWR, into=group, decisive=True),
-        close(group, delay_ns=HOLD_NS),
+        close(group, delay_ns=hold_ns),
     )
 
 

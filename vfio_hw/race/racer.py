@@ -92,7 +92,8 @@ class Racer:
             )
         return KernelSplat(
             f"hang: {', '.join(calls)} did not return within {self.deadline:g} s\n{threads}\n"
-            f"process {child.pid} {end}"
+            f"process {child.pid} {end}",
+            oracle="hang",
         )
 
     def _died(self, child: Child, layout: Layout, death: ChildDied) -> HarnessError:

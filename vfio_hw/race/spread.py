@@ -5,14 +5,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.race.outcome import Round
 from vfio_hw.race.program import Step
 from vfio_hw.race.racer import Actor, Racer
 
-# Which rounds are legal: a set of outcomes, or a judge that says what is wrong with a round.
-Legal = Collection[tuple[str, ...]] | Callable[[Round], str | None]
+# Says what is wrong with a round whose outcome is legal; None when nothing is.
+Judge = Callable[[Round], str | None]
+
+# A race in which nobody met anybody goes on for so many times its budget, and is an error then.
+PATIENCE = 4
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,14 @@ class Scene:
 class RaceResult:
     """What a race came to.
 
+    :param met: the rounds in which two actors were at it at the same time.
     :param seconds: the time it took, the preparation of the scenes included.
     :param left_open: how often the programs left which slot open.
     """
 
     seed: int
     rounds: int = 0
+    met: int = 0
     seconds: float = 0.0
     outcomes: Counter[tuple[str, ...]] = field(default_factory=Counter)
     left_open: Counter[str] = field(default_factory=Counter)
@@ -51,37 +57,64 @@ def race(
     budget_seconds: float,
     seed: int,
     window_ns: int,
-    legal: Legal,
+    legal: Collection[tuple[str, ...]],
+    judge: Judge | None = None,
 ) -> RaceResult:
-    """Runs rounds until the budget is spent; every outcome was legal.
+    """Runs rounds until the budget is spent; every outcome was legal, and some rounds were met.
 
     In each round the first actor keeps its offset, and each other one's is moved by up to
     ``window_ns`` either way. The same seed draws the same offsets.
 
     :param scene: prepares the world for one round and returns the programs.
-    :raises KernelSplat: an outcome that is not legal, or a hang; says round, seed and offsets.
-    :raises HarnessError: not one round ran.
+    :raises KernelSplat: an outcome that is not legal, a complaint of the judge's, or a hang; says
+        round, seed and offsets.
+    :raises HarnessError: not one round ran, or in none of them two actors met.
     """
     draw = random.Random(seed)
     result = RaceResult(seed)
     began = time.monotonic()
-    while result.seconds < budget_seconds:
+    title = ""
+    while result.seconds < budget_seconds * (1 if result.met else PATIENCE):
         result.rounds += 1
         prepared = scene()
         actors = _spread(prepared.actors, draw, window_ns)
+        title = _title(actors)
         played = _play(racer, prepared, actors, result)
         result.outcomes[played.outcome] += 1
         result.left_open.update(played.left_open)
-        complaint = _complaint(played, legal)
+        result.met += met(played)
+        complaint = _complaint(played, legal, judge)
         if complaint:
             raise KernelSplat(
-                f"{_title(actors)}: {complaint}\n{_where(actors, result)}\n{played.describe()}",
+                f"{title}: {complaint}\n{_where(actors, result)}\n{played.describe()}",
                 oracle="outcome",
             )
         result.seconds = time.monotonic() - began
     if not result.rounds:
         raise HarnessError(f"no round fits in {budget_seconds:g} s: give the race some time")
+    if not result.met:
+        raise HarnessError(
+            f"the race was not held: {title} never met in {result.rounds} rounds: make the window "
+            f"of {window_ns} ns smaller, or let the actors hold longer what they get"
+        )
     return result
+
+
+def met(played: Round) -> bool:
+    """Whether two actors of a round were at it at the same time.
+
+    An actor is at it from its first decisive call, where others first matter to it, to the end of
+    its last call, when it has let go of what it got. Two that overlap so were inside decisive calls
+    together, or one came upon what the other held or was giving back. Two that do not overlap ran
+    one after the other, which any sequential test does too.
+    """
+    spans = []
+    for calls in played.actors:
+        ran = [call for call in calls if call.start_ns]
+        starts = [call.start_ns for call in ran if call.step.decisive]
+        if starts:
+            spans.append((starts[0], ran[-1].end_ns))
+    return any(later[0] < earlier[1] for earlier, later in pairwise(sorted(spans)))
 
 
 def _spread(actors: Sequence[Actor], draw: random.Random, window_ns: int) -> list[Actor]:
@@ -97,15 +130,16 @@ def _play(racer: Racer, scene: Scene, actors: Sequence[Actor], result: RaceResul
     try:
         return racer.round(scene.prologue, actors, scene.epilogue)
     except KernelSplat as hang:
-        raise KernelSplat(f"{hang}\n{_title(actors)}: {_where(actors, result)}") from None
+        text = f"{hang}\n{_title(actors)}: {_where(actors, result)}"
+        raise KernelSplat(text, oracle=hang.oracle) from None
 
 
-def _complaint(played: Round, legal: Legal) -> str | None:
-    if callable(legal):
-        return legal(played)
-    if played.outcome in legal:
-        return None
-    return f"outcome ({', '.join(played.outcome)}) is not legal"
+def _complaint(
+    played: Round, legal: Collection[tuple[str, ...]], judge: Judge | None
+) -> str | None:
+    if played.outcome not in legal:
+        return f"outcome ({', '.join(played.outcome)}) is not legal"
+    return judge(played) if judge else None
 
 
 def _title(actors: Sequence[Actor]) -> str:

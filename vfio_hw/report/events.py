@@ -17,6 +17,8 @@ A verdict is ``passed``, ``failed`` (the kernel is wrong), ``known`` (it is, in 
 page in docs/finds), ``skipped`` or ``error`` (the harness or the machine is wrong).
 """
 
+import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -38,6 +40,7 @@ class Result:
     text: str = ""
     oracle: str = ""
     properties: dict[str, Any] = field(default_factory=dict)
+    findings: list[str] = field(default_factory=list)  # what each oracle found, by its title
 
     def as_event(self) -> Event:
         """The ``finished`` event that carries it."""
@@ -53,6 +56,7 @@ def result_of(event: Event) -> Result:
         text=str(event.get("text", "")),
         oracle=str(event.get("oracle", "")),
         properties=dict(event.get("properties", {})),
+        findings=list(event.get("findings", [])),
     )
 
 
@@ -71,7 +75,8 @@ class EventLog:
             self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
         )
         try:
-            os.write(descriptor, line.encode())
+            if os.write(descriptor, line.encode()) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         finally:
             os.close(descriptor)
 
@@ -79,7 +84,8 @@ class EventLog:
         """Every whole event so far."""
         with self.path.open(encoding="utf-8") as file:
             for line in file:
-                if line.endswith("\n"):
+                # A full disk or a lost machine can cut one short, wherever it stands then.
+                with contextlib.suppress(json.JSONDecodeError):
                     yield json.loads(line)
 
     def results(self) -> list[Result]:

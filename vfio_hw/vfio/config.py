@@ -40,7 +40,9 @@ class Config:
             if self.get(offset, 1) == identity:
                 return offset
             offset = self.get(offset + 1, 1) & ~3
-        raise KernelSplat(f"the list of capabilities in {self.region} runs in a circle")
+        raise KernelSplat(
+            f"the list of capabilities in {self.region} runs in a circle", oracle="answer"
+        )
 
     def enable_master(self) -> None:
         """Let the function write to memory: DMA and MSI need it, and opening takes it away."""

@@ -74,7 +74,9 @@ def open_offered(path: Path, option: str) -> int:
     :raises Unsupported: there is no such node.
     """
     if not path.exists():
-        raise Unsupported(f"there is no {path}: use a kernel with {option}, and load its module")
+        raise Unsupported(
+            f"there is no {path}: use a kernel with {option}, and load its module", option=option
+        )
     return open_node(path)
 
 

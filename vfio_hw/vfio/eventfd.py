@@ -37,6 +37,7 @@ class EventFd(Descriptor):
         if self.silent(deadline):
             raise KernelSplat(
                 f"{self.name} was not signalled within {deadline:g} s: see /proc/interrupts and "
-                "the kernel log"
+                "the kernel log",
+                oracle="interrupt",
             )
         return self.fired()

@@ -53,7 +53,8 @@ def _chain(data: bytes, offset: int, source: str) -> dict[int, bytes]:
         if not before < offset <= end:
             raise KernelSplat(
                 f"{source} answered {len(data)} bytes with a capability at {offset} after the one "
-                f"at {before}: read how the driver builds the chain"
+                f"at {before}: read how the driver builds the chain",
+                oracle="answer",
             )
         before = offset
         header = capability("struct vfio_info_cap_header", data[offset:])

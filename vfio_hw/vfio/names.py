@@ -35,7 +35,8 @@ def group_path(device: Path) -> Path:
         link = (device / "iommu_group").readlink()
     except FileNotFoundError:
         raise Unsupported(
-            f"{device} has no iommu_group: bind it to a VFIO driver on a machine with an IOMMU"
+            f"{device} has no iommu_group: bind it to a VFIO driver on a machine with an IOMMU",
+            option="CONFIG_VFIO_GROUP",
         ) from None
     return NODES / link.name
 
@@ -51,5 +52,8 @@ def cdev_path(device: Path) -> Path:
         raise HarnessError(f"{device} has no vfio-dev/vfioN: bind it to a VFIO driver first")
     # The directory entry is always there; it has a device number only when it has a node.
     if not (entry / "dev").exists():
-        raise Unsupported(f"{entry} has no node: use a kernel with CONFIG_VFIO_DEVICE_CDEV")
+        raise Unsupported(
+            f"{entry} has no node: use a kernel with CONFIG_VFIO_DEVICE_CDEV",
+            option="CONFIG_VFIO_DEVICE_CDEV",
+        )
     return NODES / "devices" / entry.name

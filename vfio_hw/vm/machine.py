@@ -116,10 +116,11 @@ class _Life:
                 self._listen(process, ports, console)
             finally:
                 process.kill()
-                process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=10.0)
                 for port in ports:
                     port.close()
-        ending, text = self._judged(process.returncode)
+        ending, text = self._judged(process.returncode or 0)
         seconds = time.monotonic() - self._started
         return GuestRun(ending, self._status, seconds, self._out / "console.log", text)
 
@@ -167,10 +168,14 @@ class _Life:
             for number, port in enumerate(ports):
                 selector.register(port, selectors.EVENT_READ, number)
             while selector.get_map():
-                left = self._time_left()
-                if left <= 0 or self._status is not None or self._failure:
+                if self._status is not None or self._failure:
                     return
-                for key, _ in selector.select(min(left, 1.0)):
+                left = self._time_left()
+                ready = selector.select(min(max(left, 0.0), 1.0))
+                # Late is only a guest that has nothing to say: it may be us who were not listening.
+                if left <= 0 and not ready:
+                    return
+                for key, _ in ready:
                     data = key.fileobj.recv(65536)  # type: ignore[union-attr]
                     if not data:
                         selector.unregister(key.fileobj)

@@ -57,6 +57,10 @@ def command_line(
         "no_timer_check",
         # Nor is a clock that was measured on a busy host: the guest must not leave the TSC for it.
         "tsc=reliable",
+        # A test may log faster than it is read; what is overwritten is not judged.
+        "log_buf_len=16M",
+        # Well before a silent guest is given up, its kernel says which task waits, and where.
+        "sysctl.kernel.hung_task_timeout_secs=20",
         *topology.kernel_parameters,
         *append,
     ]

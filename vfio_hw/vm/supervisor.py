@@ -4,17 +4,31 @@ Tests are known here only by the names in the events; what they do is no busines
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from vfio_hw.errors import MachineLost
-from vfio_hw.report.events import EventLog, Result
+from vfio_hw.report.events import EventLog, Result, result_of
 from vfio_hw.vm import machine
 from vfio_hw.vm.machine import Deadlines, Ending, Guest, GuestRun
 
-_BOOT = "boot"
+_CONSOLE_TAIL = 40
+# Killed by SIGBUS or SIGSEGV: a program of Python does not do that to itself.
+_KILLED_BY_MEMORY = (128 + 7, 128 + 11)
+
+
+class Splat(Protocol):
+    """A report in the text of a kernel."""
+
+    @property
+    def title(self) -> str:
+        """What the same fault is called every time."""
+
+    @property
+    def text(self) -> str:
+        """The report."""
 
 
 @dataclass
@@ -24,6 +38,9 @@ class _Progress:
     running: str | None = None
     unusable: bool = False
     excused: bool = False  # the last result is a fault that is known
+    collected: bool = False  # this guest has said which tests it will run
+    last: str = ""  # the last result's test
+    told: set[str] = field(default_factory=set)  # titles of what the results tell of
 
     @property
     def left(self) -> list[str]:
@@ -45,7 +62,7 @@ class Supervisor:
     :param guest: what to boot; its argv gets ``--finished=FILE`` added, a file of the names of
         the tests that are not to be run again.
     :param judge: has the last word on a result before it is recorded.
-    :param explain: makes (oracle, text) of the console of a guest that died.
+    :param splats: finds the reports in lines of a console.
     :param on_result: gets each result as it comes.
     """
 
@@ -57,13 +74,13 @@ class Supervisor:
         *,
         deadlines: Deadlines,
         judge: Callable[[Result], Result],
-        explain: Callable[[GuestRun, str], tuple[str, str]],
+        splats: Callable[[Sequence[str]], Sequence[Splat]],
         on_result: Callable[[Result], None],
         on_output: Callable[[bytes], None],
         most_lost: int,
     ) -> None:
         self._guest, self._out, self._log = guest, out, log
-        self._deadlines, self._judge, self._explain = deadlines, judge, explain
+        self._deadlines, self._judge, self._splats = deadlines, judge, splats
         self._on_result, self._on_output, self._most_lost = on_result, on_output, most_lost
         self._progress = _Progress()
 
@@ -79,8 +96,10 @@ class Supervisor:
             if ended.ending is Ending.NO_BOOT:
                 raise MachineLost(f"guest {number} did not boot: {ended.text}; {ended.console}")
             whole = ended.ending is Ending.EXITED and self._progress.running is None
-            if not whole:
-                self._settle(ended)
+            if whole:
+                self._overheard(ended, number)
+            else:
+                self._settle(ended, number)
             left = self._progress.left
             if not left or (whole and not self._progress.unusable):
                 return Supervised(number, left, ended.status)
@@ -95,7 +114,7 @@ class Supervisor:
         directory.mkdir(parents=True)
         finished = directory / "finished"
         finished.write_text(json.dumps(sorted(self._progress.finished)))
-        self._progress.unusable = False
+        self._progress.unusable = self._progress.collected = False
         self._log.write({"event": "guest", "number": number})
         guest = replace(self._guest, argv=[*self._guest.argv, f"--finished={finished}"])
         with (directory / "output.log").open("wb") as output:
@@ -122,11 +141,12 @@ class Supervisor:
     def _take(self, event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == "finished":
-            self._finish(Result(**{key: event[key] for key in event if key != "event"}))
+            self._finish(result_of(event))
             return
         self._log.write(event)
-        if kind == "session" and not self._progress.planned:
-            self._progress.planned = list(event["tests"])
+        if kind == "session":
+            self._progress.collected = True
+            self._progress.planned = self._progress.planned or list(event["tests"])
         elif kind == "started":
             self._progress.running = str(event["test"])
         elif kind == "unusable":
@@ -135,21 +155,54 @@ class Supervisor:
     def _finish(self, result: Result) -> None:
         result = self._judge(result)
         self._progress.running = None
+        self._progress.last = result.test
         self._progress.finished.add(result.test)
         self._progress.excused = result.verdict == "known"
+        self._progress.told |= {title.partition(": ")[2] for title in result.findings}
         self._log.write(result.as_event())
         self._on_result(result)
 
-    def _settle(self, ended: GuestRun) -> None:
-        """Give the test that was running when the guest died its verdict."""
-        console = ended.console.read_text(errors="replace")
-        oracle, text = self._explain(ended, console)
-        test = self._progress.running or (_BOOT if not self._progress.finished else None)
-        if test is None:
-            # Between two tests: whatever the last one left behind is what killed the guest.
-            test = f"after {self._last_finished()}"
-        verdict = "error" if ended.ending is Ending.EXITED else "failed"
-        self._finish(Result(test, verdict, ended.seconds, text, oracle))
+    def _settle(self, ended: GuestRun, number: int) -> None:
+        """Give what was going on when the guest died its verdict."""
+        found = self._splats(_lines(ended))
+        oracle = {Ending.PANICKED: "panic", Ending.HUNG: "hang"}.get(ended.ending, "exit")
+        progress, verdict = self._progress, "failed"
+        if progress.running:
+            test = progress.running
+        elif progress.collected:
+            # Whatever the last test left behind is what killed the guest.
+            test = f"after {progress.last}" if progress.last else f"guest {number}"
+        else:
+            test = f"boot of guest {number}"
+            # A machine that is too slow looks the same, unless the kernel said something.
+            if ended.ending is Ending.HUNG and not found:
+                verdict = "error"
+        if ended.ending is Ending.EXITED:
+            if found:
+                oracle = "kernel log"
+            elif ended.status not in _KILLED_BY_MEMORY:
+                verdict = "error"
+        titles = [f"kernel log: {splat.title}" for splat in found]
+        text = explained(ended, found, _lines(ended))
+        self._finish(Result(test, verdict, ended.seconds, text, oracle, {}, titles))
 
-    def _last_finished(self) -> str:
-        return self._log.results()[-1].test
+    def _overheard(self, ended: GuestRun, number: int) -> None:
+        """A splat on the console that no result tells of fails the guest as a whole."""
+        found = [s for s in self._splats(_lines(ended)) if s.title not in self._progress.told]
+        if found:
+            titles = [f"kernel log: {splat.title}" for splat in found]
+            text = explained(ended, found, [])
+            test = f"guest {number}, outside of the tests"
+            self._finish(Result(test, "failed", ended.seconds, text, "kernel log", {}, titles))
+
+
+def explained(ended: GuestRun, found: Sequence[Splat], console: Sequence[str]) -> str:
+    """The text of a result that a whole guest has caused: its splats, or its last words."""
+    if found:
+        return "\n\n".join(f"{splat.title}\n{splat.text}" for splat in found)
+    tail = "\n".join(console[-_CONSOLE_TAIL:])
+    return f"{ended.text}\nThe console's last lines:\n{tail}"
+
+
+def _lines(ended: GuestRun) -> list[str]:
+    return ended.console.read_text(errors="replace").splitlines()

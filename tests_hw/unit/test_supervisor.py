@@ -1,0 +1,111 @@
+"""This file checks the verdict that a guest's end gives to what was going on in it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from vfio_hw.oracle.splats import splats
+from vfio_hw.report.events import EventLog, Result
+from vfio_hw.vm import machine, supervisor
+from vfio_hw.vm.machine import Deadlines, Ending, GuestRun
+from vfio_hw.vm.supervisor import Supervisor
+
+WARNING = """\
+[    2.0] ------------[ cut here ]------------
+[    2.0] WARNING: drivers/vfio/made_up.c:7 at made_up+0x10/0x20, CPU#0: python3/36
+[    2.0] Call Trace:
+[    2.0]  made_up+0x10/0x20
+[    2.0] ---[ end trace 0000000000000000 ]---
+"""
+SESSION = {"event": "session", "tests": ["a", "b"]}
+STARTED = {"event": "started", "test": "a"}
+
+
+def finished(test: str, *findings: str) -> dict:
+    verdict = "failed" if findings else "passed"
+    return Result(test, verdict, 0.1, "", "kernel log", {}, list(findings)).as_event()
+
+
+@pytest.fixture
+def supervised(tmp_path, monkeypatch):
+    """Plays guests that send these events, print this and end so; returns their results."""
+
+    def play(*guests: tuple[list[dict], str, Ending, int | None]) -> list[Result]:
+        script = iter(guests)
+
+        def run(guest, out, *, deadlines, on_event: Callable, on_output: Callable) -> GuestRun:
+            events, console, ending, status = next(script)
+            for event in events:
+                on_event(event)
+            (out / "console.log").write_text(console)
+            return GuestRun(ending, status, 1.0, out / "console.log", "what happened")
+
+        monkeypatch.setattr(machine, "run", run)
+        log = EventLog(tmp_path / "events.jsonl")
+        guest = machine.Guest(tmp_path, None, None, [])
+        monkeypatch.setattr(supervisor, "replace", lambda guest, **changes: guest)
+        Supervisor(
+            guest,
+            tmp_path / "out",
+            log,
+            deadlines=Deadlines(),
+            judge=lambda result: result,
+            splats=splats,
+            on_result=lambda result: None,
+            on_output=lambda data: None,
+            most_lost=len(guests),
+        ).run()
+        return log.results()
+
+    return play
+
+
+def test_a_hang_is_the_running_tests(supervised):
+    (result,) = supervised(([SESSION, STARTED], "", Ending.HUNG, None))
+    assert (result.test, result.verdict, result.oracle) == ("a", "failed", "hang")
+    assert "what happened" in result.text
+
+
+def test_a_splat_on_the_console_explains_a_dead_guest(supervised):
+    (result,) = supervised(([SESSION, STARTED], WARNING, Ending.PANICKED, None))
+    assert (result.test, result.oracle) == ("a", "panic")
+    assert result.findings == ["kernel log: WARNING in made_up"]
+
+
+def test_a_guest_too_slow_to_begin_does_not_tell_against_the_kernel(supervised):
+    (result,) = supervised(([], "", Ending.HUNG, None))
+    assert (result.test, result.verdict) == ("boot of guest 1", "error")
+
+
+def test_a_kernel_that_warned_before_it_began_is_told_against(supervised):
+    (result,) = supervised(([], WARNING, Ending.HUNG, None))
+    assert (result.test, result.verdict) == ("boot of guest 1", "failed")
+
+
+def test_a_death_between_two_tests_is_told_with_the_one_before(supervised):
+    first = ([SESSION, STARTED, finished("a")], "", Ending.PANICKED, None)
+    second = ([SESSION, finished("b")], "", Ending.EXITED, 0)
+    assert [result.test for result in supervised(first, second)] == ["a", "after a", "b"]
+
+
+def test_a_process_killed_after_a_splat_tells_against_the_kernel(supervised):
+    (result,) = supervised(([SESSION, STARTED], WARNING, Ending.EXITED, 137))
+    assert (result.verdict, result.oracle) == ("failed", "kernel log")
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(128 + 9, "error"), (128 + 7, "failed")])
+def test_a_process_killed_without_one_depends_on_the_signal(supervised, status, verdict):
+    (result,) = supervised(([SESSION, STARTED], "", Ending.EXITED, status))
+    assert result.verdict == verdict
+
+
+def test_a_splat_that_no_test_tells_of_fails_the_guest(supervised):
+    whole = [SESSION, finished("a"), finished("b")]
+    *_, result = supervised((whole, WARNING, Ending.EXITED, 0))
+    assert (result.test, result.verdict) == ("guest 1, outside of the tests", "failed")
+
+
+def test_a_splat_that_a_test_told_of_is_told_once(supervised):
+    whole = [SESSION, finished("a", "kernel log: WARNING in made_up"), finished("b")]
+    results = supervised((whole, WARNING, Ending.EXITED, 0))
+    assert [result.test for result in results] == ["a", "b"]

@@ -1,0 +1,81 @@
+"""What becomes of a test: the verdict table, for exceptions and for the reports of its phases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from vfio_hw.errors import KernelRefused, KernelSplat, Unsupported
+from vfio_hw.host import kconfig
+from vfio_hw.oracle import Finding
+from vfio_hw.report.events import Result
+
+
+@dataclass
+class Course:
+    """How a test has gone so far."""
+
+    reports: list[pytest.TestReport] = field(default_factory=list)
+    blamed: set[str] = field(default_factory=set)
+    splat: KernelSplat | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def unusable(self) -> bool:
+        """Whether the kernel is not to be given another test."""
+        return bool(self.findings) or (self.splat is not None and self.splat.oracle == "hang")
+
+    def take(self, report: pytest.TestReport, error: BaseException | None) -> None:
+        """One phase of the test has ended, with this exception."""
+        if isinstance(error, KernelSplat):
+            self.splat = self.splat or error
+        if report.failed:
+            self.blamed.add(blamed(error, report.when or "call"))
+        self.reports.append(report)
+
+    def result(self, test: str, seconds: float, properties: dict[str, object]) -> Result:
+        """The test's result."""
+        bad = [report for report in self.reports if report.failed]
+        if bad:
+            verdict = "failed" if "kernel" in self.blamed else "error"
+            text = "\n\n".join(report.longreprtext for report in bad)
+        elif skipped := [report for report in self.reports if report.skipped]:
+            verdict, text = "skipped", _reason(skipped[0])
+        else:
+            verdict, text = "passed", ""
+        oracle = self.splat.oracle if self.splat else ("assertion" if bad else "")
+        titles = [f"{finding.oracle}: {finding.title}" for finding in self.findings]
+        return Result(test, verdict, round(seconds, 3), text, oracle, properties, titles)
+
+
+def skips(error: BaseException | None) -> bool:
+    """Whether the exception skips the test: a capability is not there, and nobody promised it.
+
+    The configuration of the running kernel promises: what was asked for and built in must be there.
+    """
+    if not isinstance(error, Unsupported):
+        return False
+    return error.option is None or error.option not in (kconfig.options() or ())
+
+
+def blamed(error: BaseException | None, when: str) -> str:
+    """Whom an exception in a phase (setup, call, teardown) speaks of: the kernel or the harness."""
+    if isinstance(error, (KernelSplat, KernelRefused, AssertionError, Unsupported)):
+        return "kernel"
+    if isinstance(error, pytest.fail.Exception):
+        return "kernel"
+    # An errno that a test did not expect is an answer of the kernel's.
+    return "kernel" if isinstance(error, OSError) and when == "call" else "harness"
+
+
+def _reason(report: pytest.TestReport) -> str:
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return report.longreprtext
+
+
+def session_result(test: str, findings: Sequence[Finding]) -> Result:
+    """The result for what the kernel did outside of every test."""
+    titles = [f"{finding.oracle}: {finding.title}" for finding in findings]
+    text = "\n\n".join(map(str, findings))
+    return Result(test, "failed", 0.0, text, findings[0].oracle, {}, titles)
