@@ -1,6 +1,7 @@
 """The command vfio-hw."""
 
 import argparse
+import errno
 import os
 import shlex
 import signal
@@ -9,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from vfio_hw import run
+from vfio_hw import guest, run
 from vfio_hw.errors import HarnessError
 from vfio_hw.vm import kernels, machine
 from vfio_hw.vm.kernels import command as kernel_command
@@ -17,9 +18,22 @@ from vfio_hw.vm.kernels import command as kernel_command
 # The series that vfio_hw/uapi/declarations describe.
 _DECLARED = (7, 2)
 
+_LOOK = "see that it is there and what it should be"
+_REMEDIES = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EACCES: "give this user the right to it",
+    errno.EPERM: "give this user the right to it",
+    errno.EROFS: "name a place that can be written",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the arguments, do what they say, and return the exit status."""
+    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
+        # Started with a standard descriptor closed: nothing else of ours may take its place.
+        os.set_inheritable(lowest, True)
+    os.close(lowest)
     words = list(sys.argv[1:] if argv is None else argv)
     # argparse would not take options again once it has seen a positional argument.
     end = words.index("--") if "--" in words else len(words)
@@ -36,17 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         print(f"vfio-hw: {error}", file=sys.stderr)
         return run.HARNESS_WRONG
-    except KeyboardInterrupt:
-        print("vfio-hw: interrupted; nothing is left running", file=sys.stderr)
-        return run.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except OSError as error:
         where = f" on {error.filename}" if error.filename else ""
-        remedy = "make room, or give this user the right to it"
-        print(f"vfio-hw: {error.strerror}{where}: {remedy}", file=sys.stderr)
+        print(
+            f"vfio-hw: {error.strerror}{where}: {_REMEDIES.get(error.errno or 0, _LOOK)}",
+            file=sys.stderr,
+        )
         return run.HARNESS_WRONG
 
 
@@ -73,9 +86,13 @@ def _add_vm(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         epilog="Exit status: the command's; 1 when the guest's kernel died or hung, 3 when the"
         " guest did not boot.",
     )
-    run.add_guest_arguments(parser)
+    guest.add_arguments(parser)
     parser.add_argument(
-        "--deadline", type=float, default=3600.0, metavar="SECONDS", help="default: %(default)g"
+        "--deadline",
+        type=guest.seconds,
+        default=3600.0,
+        metavar="SECONDS",
+        help="default: %(default)g",
     )
     parser.add_argument("--console", type=Path, metavar="FILE", help="keep the kernel's console")
     parser.set_defaults(function=_vm, takes_rest=True)
@@ -86,16 +103,18 @@ def _vm(args: argparse.Namespace) -> int:
         print(f"vfio-hw: {text}", file=sys.stderr, flush=True)
 
     def output(data: bytes) -> None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        while data:
+            data = data[os.write(1, data) :]
 
     if not args.rest:
         print("vfio-hw: name the command after --, as in: vfio-hw vm -- uname -r", file=sys.stderr)
         return run.USAGE
-    guest, _ = run.guest_of(args, args.rest, say, Path.cwd())
+    described, _ = guest.described(args, args.rest, say, Path.cwd())
+    if args.console:
+        args.console.write_bytes(b"")
     with tempfile.TemporaryDirectory(prefix="vfio-hw-") as directory:
         deadlines = machine.Deadlines(whole=args.deadline)
-        ended = machine.run(guest, Path(directory), deadlines=deadlines, on_output=output)
+        ended = machine.run(described, Path(directory), deadlines=deadlines, on_output=output)
         console = ended.console.read_bytes()
         if args.console:
             args.console.write_bytes(console)
@@ -131,7 +150,3 @@ def _headers(args: argparse.Namespace) -> int:
     report = headercheck.check(kernel.headers.parent, strict=strict)
     print(f"our declarations against the headers of Linux {kernel.release}\n{report}")
     return run.KERNEL_WRONG if report.differences else run.OK
-
-
-if __name__ == "__main__":
-    sys.exit(main())

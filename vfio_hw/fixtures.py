@@ -11,7 +11,7 @@ import pytest
 from vfio_hw.errors import HarnessError, Unsupported
 from vfio_hw.host.binding import bound_to
 from vfio_hw.host.blocking import BlockingWrite
-from vfio_hw.host.inventory import functions_of_kind
+from vfio_hw.host.inventory import functions_of_kind, iommu_groups
 from vfio_hw.host.mdev import Mdev, created, type_by_id
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.plugin import IN_GUEST
@@ -99,8 +99,9 @@ def two_of_a_group(pytestconfig: pytest.Config) -> list[PciFunction]:
 
     :raises Unsupported: no such group.
     """
-    for function in _functions(pytestconfig, "edu"):
-        pair = [function, *(other for other in function.siblings() if other.kind == "edu")]
+    allowed = {function.address: function for function in _functions(pytestconfig, "edu")}
+    for members in iommu_groups().values():
+        pair = [allowed[name] for name in members if name in allowed]
         if len(pair) > 1:
             return pair[:2]
     raise Unsupported("no two edu functions share an IOMMU group")

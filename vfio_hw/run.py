@@ -2,21 +2,19 @@
 
 import argparse
 import datetime
-import os
 import random
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from vfio_hw import guest
 from vfio_hw.errors import HarnessError, MachineLost
 from vfio_hw.oracle.splats import splats
 from vfio_hw.report import terminal
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import judged, known_finds, vanished
-from vfio_hw.vm import accelerator, kernels
+from vfio_hw.vm import kernels
 from vfio_hw.vm.machine import Deadlines, Guest
 from vfio_hw.vm.supervisor import Supervised, Supervisor
-from vfio_hw.vm.topology import topology
 
 PROJECT = Path(__file__).parents[1]
 OK, KERNEL_WRONG, USAGE, HARNESS_WRONG, INTERRUPTED = 0, 1, 2, 3, 130
@@ -36,18 +34,22 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         epilog="Exit status: 0 all promises held; 1 the kernel broke one; 2 wrong usage; 3 the"
         " harness or the machine failed; 130 interrupted.",
     )
-    add_guest_arguments(parser)
+    guest.add_arguments(parser)
     parser.add_argument(
-        "--device", action="append", default=[], metavar="ADDRESS", help="only this PCI function"
+        "--device",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="only this PCI function of the guest",
     )
-    parser.add_argument("--seed", type=int, help="seed of all random choices")
+    parser.add_argument("--seed", type=guest.whole, help="seed of all random choices")
     parser.add_argument(
-        "--race-budget", type=float, metavar="SECONDS", help="time that each race may take"
+        "--race-budget", type=guest.seconds, metavar="SECONDS", help="time that each race may take"
     )
     parser.add_argument("--results", type=Path, metavar="DIRECTORY", help="where the record goes")
     parser.add_argument(
         "--most-lost",
-        type=int,
+        type=guest.whole,
         default=3,
         metavar="N",
         help="give up after so many guests died or could not be trusted any more (default: 3)",
@@ -67,67 +69,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(function=run, takes_rest=True)
 
 
-def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which guest is booted."""
-    parser.add_argument(
-        "--kernel",
-        default="latest",
-        metavar="NAME|PATH",
-        help="latest, 6.12, 6.1, a built kernel tree or a bzImage (default: latest)",
-    )
-    parser.add_argument(
-        "--modules", type=Path, metavar="DIRECTORY", help="modules of a bzImage given by path"
-    )
-    parser.add_argument(
-        "--accel",
-        choices=["auto", "kvm", "tcg"],
-        default="auto",
-        help="auto: KVM where it is seen to boot a kernel, else TCG (default)",
-    )
-    parser.add_argument(
-        "--machine", default="intel-iommu", metavar="NAME", help="fixtures/machines"
-    )
-    parser.add_argument("--cpus", type=int, default=2, help="of the guest (default: 2)")
-    parser.add_argument("--memory", default="2G", help="of the guest (default: 2G)")
-
-
-def guest_of(
-    args: argparse.Namespace, argv: list[str], say: Callable[[str], None], cwd: Path
-) -> tuple[Guest, kernels.Kernel]:
-    """The guest that the options describe; its kernel is built when it has to be."""
-    machine = topology(args.machine)
-    kernel = kernels.get(args.kernel, modules=args.modules, say=say)
-    guest = Guest(
-        image=kernel.image,
-        modules=kernel.modules,
-        topology=machine,
-        argv=argv,
-        cwd=cwd,
-        environment={
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": "/root",
-            "TERM": "dumb",
-            "LANG": "C.UTF-8",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "VFIO_HW_GUEST": "1",
-        },
-        accelerator=accelerator.chosen(args.accel, image=kernel.image, say=say),
-        cpus=args.cpus,
-        memory=args.memory,
-    )
-    return guest, kernel
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the tests and return the exit status."""
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
     finds = known_finds()
-    guest, kernel = guest_of(args, _pytest(args, seed), terminal.say, PROJECT)
+    machine, kernel = guest.described(args, _pytest(args, seed), terminal.say, PROJECT)
     out = _results_directory(args.results)
     log = EventLog(out / "events.jsonl")
     budget = args.race_budget or 0.0
     supervisor = Supervisor(
-        guest,
+        machine,
         out,
         log,
         deadlines=Deadlines(silence=120.0 + 2 * budget, whole=4 * 3600.0),
@@ -138,17 +89,12 @@ def run(args: argparse.Namespace) -> int:
         most_lost=args.most_lost,
     )
     try:
-        _begin(log, guest, kernel, seed, out)
+        _begin(log, machine, kernel, seed, out)
         supervised = supervisor.run()
         results = log.results()
     except KeyboardInterrupt:
         terminal.say(f"interrupted: the guest is gone; what was finished is in {out}")
         return INTERRUPTED
-    except OSError as error:
-        raise HarnessError(
-            f"the record in {out} can not be written ({error.strerror}): make room there, or name"
-            " another place with --results"
-        ) from error
     except MachineLost as error:
         log.write({"event": "stopped", "text": str(error)})
         results = log.results()
@@ -166,21 +112,20 @@ def run(args: argparse.Namespace) -> int:
     return HARNESS_WRONG if status == OK and gone and args.strict_known else status
 
 
-def _begin(log: EventLog, guest: Guest, kernel: kernels.Kernel, seed: int, out: Path) -> None:
+def _begin(log: EventLog, machine: Guest, kernel: kernels.Kernel, seed: int, out: Path) -> None:
     log.write(
         {
             "event": "run",
             "kernel": kernel.release,
             "image": str(kernel.image),
-            "accelerator": guest.accelerator,
-            "machine": guest.topology.name,
+            "accelerator": machine.accelerator,
+            "machine": machine.topology.name,
             "seed": seed,
-            "argv": guest.argv,
+            "argv": machine.argv,
         }
     )
-    terminal.say(
-        f"kernel {kernel.release} under {guest.accelerator.upper()}, seed {seed}, results in {out}"
-    )
+    under = machine.accelerator.upper()
+    terminal.say(f"kernel {kernel.release} under {under}, seed {seed}, results in {out}")
 
 
 def _last_words(output: Path) -> str:
@@ -203,12 +148,17 @@ def _pytest(args: argparse.Namespace, seed: int) -> list[str]:
 
 def _results_directory(wanted: Path | None) -> Path:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = wanted.absolute() if wanted else PROJECT / "results" / stamp
-    try:
-        out.mkdir(parents=True)
-    except FileExistsError:
-        raise HarnessError(f"{out} exists already: name a new directory with --results") from None
-    return out
+    # Two runs may begin in the same second.
+    names = [stamp, *(f"{stamp}-{number}" for number in range(2, 100))]
+    for out in (
+        [guest.visible(wanted)] if wanted else [PROJECT / "results" / name for name in names]
+    ):
+        try:
+            out.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return out
+    raise HarnessError(f"{wanted} exists already: name a new directory with --results")
 
 
 def _ended(results: list[Result], supervised: Supervised, out: Path) -> int:

@@ -14,7 +14,7 @@ PATIENCE = 60.0
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_whatever_ends_a_run_ends_its_guest(kernel, tmp_path, number):
-    line = [sys.executable, "-m", "vfio_hw.cli", "run", "--accel", "tcg"]
+    line = [sys.executable, "-m", "vfio_hw", "run", "--accel", "tcg"]
     line += ["--results", str(tmp_path / "results"), "tests_hw/lifecycle"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as harness:
         assert harness.stdout is not None

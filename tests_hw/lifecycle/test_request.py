@@ -1,18 +1,27 @@
 """This file checks that a device's owner is asked to give it up, and how the remover waits (P2)."""
 
+import contextlib
+import os
 import signal
 import time
+from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
 from vfio_hw.fixtures import Target
+from vfio_hw.host.blocking import BlockingWrite
+from vfio_hw.host.pci import PciFunction
 from vfio_hw.uapi import lib
+from vfio_hw.vfio.eventfd import EventFd
 from vfio_hw.vfio.irq import armed
 from vfio_hw.vfio.opened import opened
 
 WATCHED = 0.5
 PROMPT = 2.0
+# Between two requests.  Source: vfio_unregister_group_dev() in drivers/vfio/vfio_main.c.
+PERIOD = 10.0
 
 
 @pytest.mark.promise("P2")
@@ -34,6 +43,57 @@ def test_the_owner_is_asked_at_once(pci_device: Target, record_property):
     assert latency < 1.0
 
 
+@contextlib.contextmanager
+def asked_once(function: PciFunction) -> Iterator[tuple[EventFd, BlockingWrite]]:
+    """The function's owner has been asked for it once, and gives it up at the end."""
+    target = Target(str(function.kind), function.address, function.path, function)
+    with (
+        opened(target.path, "vfio_type1v2_iommu") as user,
+        armed(user.device, lib.VFIO_PCI_REQ_IRQ_INDEX) as [request],
+        target.removal() as removal,
+    ):
+        assert request.wait(PROMPT) == 1
+        yield request, removal
+        user.device.close()
+        removal.must_return(PROMPT)
+
+
+@pytest.mark.promise("P2")
+def test_the_owner_is_asked_again_every_ten_seconds_signal_or_not(
+    edu: PciFunction, e1000e: PciFunction, record_property
+):
+    """Two removals at the same time, and the one of the edu gets a signal.
+
+    The signal makes the remover turn round once, so that the owner is asked at once; from then on
+    the period is whole.
+    """
+    with asked_once(e1000e) as (quiet, undisturbed), asked_once(edu) as (request, removal):
+        removal.signal(signal.SIGTERM)
+        assert request.wait(PROMPT) == 1
+        since = {quiet: undisturbed.started_at, request: time.monotonic()}
+        for each, began in since.items():
+            early = max(0.0, began + PERIOD - 1 - time.monotonic())
+            assert each.silent(early), f"{each.name}: asked again too early"
+        for each, began in since.items():
+            assert each.wait(max(0.0, began + PERIOD + 1 - time.monotonic())) == 1
+            record_property(f"period of {each.name}", round(time.monotonic() - began, 2))
+        assert removal.blocked, "the signal ended the wait"
+        assert undisturbed.blocked, "the removal did not wait for the owner"
+
+
+def unread(log: FileIO) -> bytes:
+    """All records of /dev/kmsg that have not been read yet; a read gives one."""
+    records = []
+    while True:
+        try:
+            record = log.read(8192)
+        except BrokenPipeError:
+            continue  # one was overwritten before it was read; the next read gives a later one
+        if record is None:
+            return b"".join(records)
+        records.append(record)
+
+
 @pytest.mark.promise("P2")
 def test_a_signal_does_not_end_the_wait_and_is_logged(device: Target):
     """It makes the wait uninterruptible: from then on the remover is in state D, and sleeps."""
@@ -41,11 +101,12 @@ def test_a_signal_does_not_end_the_wait_and_is_logged(device: Target):
         assert removal.wait(WATCHED) is None
         assert removal.status().state == "S"
         with Path("/dev/kmsg").open("rb", buffering=0) as log:
-            log.seek(0, 2)
+            os.set_blocking(log.fileno(), False)
+            log.seek(0, os.SEEK_END)
             removal.signal(signal.SIGTERM)
             assert removal.wait(WATCHED) is None, "the signal ended the wait"
             assert removal.status().state == "D"
-            said = log.read(8192)
+            said = unread(log)
         assert b"Device is currently in use" in said
         assert removal.cpu_seconds() < 0.1, "the remover does not sleep"
         user.device.close()

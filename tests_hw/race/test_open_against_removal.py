@@ -21,7 +21,7 @@ from vfio_hw.race.spread import Scene
 
 # How far apart opening and removal may start and still meet.  e1000e sleeps in D3 while nobody has
 # it open, so whoever comes first has to wake it, and opening it resets it: over 10 ms each.
-WINDOW_NS = {"mtty": 3_000_000, "edu": 3_000_000, "e1000e": 40_000_000}
+WINDOW_NS = {"mtty": 1_500_000, "edu": 3_000_000, "e1000e": 40_000_000}
 
 # vfio_device_get_from_name() finds the device on its group's list with a reference, or not at all.
 GROUP_PATH = {"ok", "ENODEV"}

@@ -28,6 +28,7 @@ def test_the_find_is_reported_as_known_by_name():
     ("result", "release"),
     [
         (failure(), "6.12.107"),
+        (failure(), "7.31.1"),
         (failure(test="t.py::test_map[nvme-compat]"), "7.3.4"),
         (failure(text="kernel log: WARNING in another_place\n..."), "7.3.4"),
     ],

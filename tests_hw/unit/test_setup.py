@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-PRESENT = ("sh", "dirname", "cat", "cut", "mktemp", "tail", "rm", "cc", "make", "bc")
+PRESENT = (
+    "sh",
+    "dirname",
+    "readlink",
+    "flock",
+    "cat",
+    "cut",
+    "mktemp",
+    "tail",
+    "rm",
+    "cc",
+    "make",
+    "bc",
+)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ class Known:
 
     def concerns(self, test: str, release: str) -> bool:
         """Whether the test shows it on a kernel of this release."""
-        return any(release.startswith(kernel) for kernel in self.kernels) and any(
+        return any(_of_series(release, kernel) for kernel in self.kernels) and any(
             _matches(test, pattern) for pattern in self.tests
         )
 
@@ -76,6 +76,10 @@ def vanished(results: Sequence[Result], release: str, finds: Iterable[Known]) ->
         if (verdicts := [r.verdict for r in results if find.concerns(r.test, release)])
         and set(verdicts) == {"passed"}
     ]
+
+
+def _of_series(release: str, series: str) -> bool:
+    return release == series or release.startswith((f"{series}.", f"{series}-"))
 
 
 def _matches(test: str, pattern: str) -> bool:

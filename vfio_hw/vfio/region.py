@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vfio_hw.errors import HarnessError, KernelRefused
 from vfio_hw.uapi import lib
-from vfio_hw.vfio.descriptor import Descriptor, errno_of
+from vfio_hw.vfio.descriptor import Descriptor
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,6 @@ class Region:
             raise KernelRefused(error.errno or 0, f"read at {offset:#x}", str(self)) from None
         self._whole(len(data), count, offset, "read")
         return data
-
-    read_errno = errno_of(read)
 
     def write(self, offset: int, data: bytes) -> None:
         """Write ``data``.

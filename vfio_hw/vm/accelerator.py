@@ -15,17 +15,18 @@ from vfio_hw.vm.topology import topology
 _SECONDS = 15.0
 
 
-def chosen(wanted: str, *, image: Path, say: Callable[[str], None]) -> str:
+def chosen(wanted: str, *, image: Path, known_to_boot: bool, say: Callable[[str], None]) -> str:
     """``kvm`` or ``tcg``.
 
     ``auto`` means KVM where it was seen to boot a kernel on this host with this QEMU, else
     TCG; the proof is made once and remembered in the cache.
 
+    :param known_to_boot: the image is one of ours: if it does not boot, that is KVM's fault.
     :raises HarnessError: KVM was demanded and does not work.
     """
     if wanted == "tcg":
         return "tcg"
-    works = _node_opens() and _proven(image, say)
+    works = _node_opens() and _proven(image, known_to_boot, say)
     if wanted == "kvm" and not works:
         raise HarnessError("KVM does not boot a kernel on this host: leave out --accel kvm")
     return "kvm" if works else "tcg"
@@ -39,7 +40,7 @@ def _node_opens() -> bool:
     return True
 
 
-def _proven(image: Path, say: Callable[[str], None]) -> bool:
+def _proven(image: Path, known_to_boot: bool, say: Callable[[str], None]) -> bool:
     memory = cache.directory() / "kvm" / _host()
     try:
         return bool(json.loads(memory.read_text())["boots"])
@@ -48,8 +49,9 @@ def _proven(image: Path, say: Callable[[str], None]) -> bool:
     say(f"/dev/kvm opens; proving that it boots a kernel (once, {_SECONDS:g} s at most)")
     boots = _boots(image)
     say("KVM works here" if boots else "KVM does not boot a kernel here, so guests run under TCG")
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    memory.write_text(json.dumps({"boots": boots}))
+    if boots or known_to_boot:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(json.dumps({"boots": boots}))
     return boots
 
 

@@ -25,7 +25,6 @@
 
 #define EVENT_PORT "/dev/ttyS1"
 #define OUTPUT_PORT "/dev/ttyS2"
-#define MAX_STRINGS 1024
 
 static int events = -1;
 
@@ -97,13 +96,14 @@ static char *contents(const char *path, size_t *size)
 
 static char **strings(const char *path)
 {
-	char **list = calloc(MAX_STRINGS + 1, sizeof(*list));
 	size_t size, number = 0;
 	char *data = contents(path, &size);
+	/* No more strings than bytes. */
+	char **list = calloc(size + 1, sizeof(*list));
 
 	if (!list)
 		give_up("calloc", path);
-	for (char *at = data; at < data + size && number < MAX_STRINGS; at += strlen(at) + 1)
+	for (char *at = data; at < data + size; at += strlen(at) + 1)
 		list[number++] = at;
 	return list;
 }

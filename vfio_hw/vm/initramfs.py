@@ -69,6 +69,8 @@ def _compile(path: Path) -> None:
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[0]
             raise HarnessError(f"compiling the guest's init {_SOURCE}: {reason}")
+        # The cache may serve other users too, like the kernels in it.
+        made.chmod(0o755)
         made.rename(path)
     except FileNotFoundError:
         raise HarnessError("cc is not installed: run scripts/run, which installs it") from None

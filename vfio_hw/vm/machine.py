@@ -81,8 +81,7 @@ def run(
 ) -> GuestRun:
     """Boot ``guest``, run its command, and tell how it ended; never later than its deadlines.
 
-    :param out: directory for ``console.log`` and ``qemu.log``; made when missing, both files
-        appended to, so that a run of several guests keeps every console.
+    :param out: directory for ``console.log`` and ``qemu.log``; made when missing.
     :param on_event: gets every object that arrives on the event port.
     :raises HarnessError: when QEMU is not installed.
     """
@@ -103,7 +102,7 @@ class _Life:
         self._on_event, self._on_output = on_event, on_output
         self._console, self._pending = bytearray(), b""
         self._status: int | None = None
-        self._booted = self._spoken = False
+        self._booted = self._spoken = self._ended_itself = False
         self._failure = ""
         self._started = self._heard = time.monotonic()
         self._panicked_at: float | None = None
@@ -181,6 +180,7 @@ class _Life:
                         selector.unregister(key.fileobj)
                     self._take(key.data, data, console)
         # QEMU has closed its ports, so it is about to end; its status tells why.
+        self._ended_itself = True
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=5.0)
 
@@ -244,7 +244,9 @@ class _Life:
         return Ending.HUNG, f"the guest said nothing more {stage}, until the deadline"
 
     def _qemu_said(self, returncode: int) -> str:
-        words = (self._out / "qemu.log").read_text(errors="replace").strip().splitlines()
-        if returncode > 0 and words:
-            return f"QEMU ended with status {returncode}: {words[-1]}"
-        return f"no kernel spoke on the console within {self._deadlines.boot:g} s"
+        if self._ended_itself:
+            words = (self._out / "qemu.log").read_text(errors="replace").strip().splitlines()
+            own = [line for line in words if line.startswith("qemu-system")] or words[-1:]
+            why = own[-1] if own else "it said nothing: is the image a kernel?"
+            return f"QEMU ended with status {returncode} before a kernel spoke: {why}"
+        return "no kernel spoke on the console before the deadline"

@@ -1,0 +1,100 @@
+"""The guest that the options of a command describe."""
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.vm import accelerator, kernels
+from vfio_hw.vm.machine import Guest
+from vfio_hw.vm.topology import topology
+
+# What vm/init.c mounts over the host's.
+_OWN = ("/dev", "/proc", "/sys", "/run")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which guest is booted."""
+    parser.add_argument(
+        "--kernel",
+        default="latest",
+        metavar="NAME|PATH",
+        help="latest, 6.12, 6.1, a built kernel tree or a bzImage (default: latest)",
+    )
+    parser.add_argument(
+        "--modules", type=Path, metavar="DIRECTORY", help="modules of a bzImage given by path"
+    )
+    parser.add_argument(
+        "--accel",
+        choices=["auto", "kvm", "tcg"],
+        default="auto",
+        help="auto: KVM where it is seen to boot a kernel, else TCG (default)",
+    )
+    parser.add_argument(
+        "--machine", default="intel-iommu", metavar="NAME", help="fixtures/machines"
+    )
+    parser.add_argument("--cpus", type=whole, default=2, help="of the guest (default: 2)")
+    parser.add_argument("--memory", default="2G", help="of the guest (default: 2G)")
+
+
+def described(
+    args: argparse.Namespace, argv: list[str], say: Callable[[str], None], cwd: Path
+) -> tuple[Guest, kernels.Kernel]:
+    """The guest that the options describe; its kernel is built when it has to be."""
+    machine = topology(args.machine)
+    kernel = kernels.get(args.kernel, modules=args.modules, say=say)
+    guest = Guest(
+        image=kernel.image,
+        modules=kernel.modules,
+        topology=machine,
+        argv=argv,
+        cwd=visible(cwd),
+        environment={
+            # A user's PATH has no sbin, where modprobe is.
+            "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
+            "HOME": "/root",
+            "TERM": "dumb",
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "VFIO_HW_GUEST": "1",
+        },
+        accelerator=accelerator.chosen(
+            args.accel,
+            image=kernel.image,
+            known_to_boot=args.kernel in kernels.NAMES,
+            say=say,
+        ),
+        cpus=args.cpus,
+        memory=args.memory,
+    )
+    return guest, kernel
+
+
+def visible(path: Path) -> Path:
+    """The path, absolute; a guest sees it too.
+
+    :raises HarnessError: it lies where a guest has a file system of its own.
+    """
+    absolute = path.absolute()
+    for own in _OWN:
+        if absolute.is_relative_to(own):
+            raise HarnessError(f"a guest does not see {absolute}, as {own} is its own: move it")
+    return absolute
+
+
+def seconds(text: str) -> float:
+    """An option's positive, finite number."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError
+    return number
+
+
+def whole(text: str) -> int:
+    """An option's whole number, at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
