@@ -1,7 +1,6 @@
-"""This file checks that a group's node, its entry in sysfs and its minor are there together (P4)."""
+"""This file checks that a group's node, its sysfs entry and its minor are there together (P4)."""
 
 import os
-import stat
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,9 @@ PROMPT = 2.0
 
 
 def groups() -> set[tuple[str, str, str]]:
-    """Name and device number of each group, and what it is: node, entry or minor.
+    """Every node, entry and minor of a group: what it is, the group's name, the device number.
 
-    A minor is shown by the kernel as a link from its number to the entry that has it.
+    A minor in use shows as a link from the device number to the entry.
     """
     nodes = [path for path in NODES.iterdir() if path.is_char_device() and path.name != "vfio"]
     entries = list(ENTRIES.iterdir())
@@ -32,13 +31,12 @@ def groups() -> set[tuple[str, str, str]]:
 
 def number_of(node: Path) -> str:
     """The device number of a node as sysfs writes it, ``240:0``."""
-    found = node.stat()
-    assert stat.S_ISCHR(found.st_mode)
-    return f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+    number = node.stat().st_rdev
+    return f"{os.major(number)}:{os.minor(number)}"
 
 
 def whole(mdev: Mdev) -> set[tuple[str, str, str]]:
-    """A group of that device's own with all that belongs to it, under one number."""
+    """All three of the device's group, under one device number."""
     name = str(mdev.iommu_group)
     number = (ENTRIES / name / "dev").read_text().strip()
     return {(kind, name, number) for kind in ("node", "entry", "minor")}

@@ -142,13 +142,12 @@ def test_removal_waits_for_every_descriptor_not_for_the_first(device: Target):
 @pytest.mark.promise("P1")
 def test_a_descriptor_kept_by_a_fork_keeps_the_removal_waiting(device: Target):
     """The child of a fork holds what its parent has closed, until it exits."""
-    with opened(device.path, "vfio_type1v2_iommu") as user:
-        with forked(lambda ready: ready()) as child:
-            user.device.close()
-            with device.removal() as removal:
-                assert removal.wait(WATCHED) is None, "removed while the child had it open"
-                os.kill(child, signal.SIGKILL)
-                removal.must_return(PROMPT)
+    with opened(device.path, "vfio_type1v2_iommu") as user, forked(lambda ready: ready()) as child:
+        user.device.close()
+        with device.removal() as removal:
+            assert removal.wait(WATCHED) is None, "removed while the child had it open"
+            os.kill(child, signal.SIGKILL)
+            removal.must_return(PROMPT)
 
 
 @pytest.mark.promise("P1")

@@ -13,9 +13,9 @@ from vfio_hw.race.outcome import Round
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.spread import Scene
 
-# How far apart two opens, or two probes, may start. Under TCG an open takes 25 to 55 us, and an actor
-# starts within 2 us of its time if it has a CPU of the host; with these numbers two opens overlap in
-# 6 rounds of 10, each of them may win, and in half of the rounds both succeed one after the other.
+# How far apart two opens, or two probes, may start.  Under TCG an open takes 25 to 55 us, a close
+# 5, and an actor starts within 2 us of its time unless the host has other work for its CPU: so two
+# opens overlap in 6 rounds of 10, and in every other round both get the group, one after the other.
 OPENS_NS = 60_000
 OPEN_HOLD_NS = 20_000
 PROBES_NS = 400_000

@@ -45,7 +45,7 @@ def command_line(
 ) -> list[str]:
     """QEMU's arguments for a guest whose root is the host's, read-only.
 
-    :param ports: descriptors of the console, of the events and of the command's output.
+    :param ports: descriptors to write to: the console, the events, the command's output.
     :param accelerator: ``kvm`` or ``tcg``.
     """
     parameters = [
@@ -79,7 +79,7 @@ def command_line(
         *("-device", "virtio-9p-pci,fsdev=root,mount_tag=hostroot,addr=02.0"),
     ]
     for number, descriptor in enumerate(ports):
-        line += ["-chardev", f"socket,id=port{number},fd={descriptor}"]
+        line += ["-chardev", f"file,id=port{number},path=/proc/self/fd/{descriptor}"]
         line += ["-serial", f"chardev:port{number}"]
     for device in topology.devices:
         line += ["-device", device]
