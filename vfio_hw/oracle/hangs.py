@@ -7,7 +7,7 @@ from vfio_hw.oracle.children import descendants
 from vfio_hw.oracle.finding import Finding
 from vfio_hw.oracle.holders import holders
 
-_NAME = "hangs"
+_NAME = "hang"
 _GRACE = 1.0  # seconds in which a process may end, or leave an uninterruptible wait
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.1
 
