@@ -12,8 +12,16 @@ from vfio_hw import run
 PATIENCE = 60.0
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT interrupts, also where a shell that runs us in the background had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_whatever_ends_a_run_ends_its_guest(kernel, tmp_path, number):
+def test_whatever_ends_a_run_ends_its_guest(interruptible, kernel, tmp_path, number):
     line = [sys.executable, "-m", "vfio_hw", "run", "--accel", "tcg"]
     line += ["--results", str(tmp_path / "results"), "tests_hw/lifecycle"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as harness:

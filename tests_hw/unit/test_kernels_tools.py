@@ -13,6 +13,14 @@ from vfio_hw.vm.kernels import tools
 
 
 @pytest.fixture
+def interruptible():
+    """SIGINT interrupts, also where a shell that runs us in the background had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def watch(tmp_path):
     def run(script, timeout=30.0, glance=lambda: None):
         tools.watch(
@@ -102,7 +110,7 @@ def test_at_the_deadline_every_process_of_a_command_is_ended(watch, tmp_path):
     assert gone(int((tmp_path / "child").read_text()))
 
 
-def test_ctrl_c_ends_every_process_of_a_command(watch, tmp_path):
+def test_ctrl_c_ends_every_process_of_a_command(interruptible, watch, tmp_path):
     def interrupt():
         if (tmp_path / "child").exists() and (tmp_path / "child").read_text().strip():
             os.kill(os.getpid(), signal.SIGINT)
