@@ -48,7 +48,37 @@ def command_line(
     :param ports: descriptors to write to: the console, the events, the command's output.
     :param accelerator: ``kvm`` or ``tcg``.
     """
-    parameters = [
+    line = [
+        # QEMU must not outlive a harness that was killed.
+        "setpriv",
+        "--pdeathsig=KILL",
+        program(),
+        *("-machine", topology.machine),
+        *("-accel", "kvm" if accelerator == "kvm" else "tcg,thread=multi"),
+        *("-cpu", "host" if accelerator == "kvm" else "max"),
+        *("-smp", str(cpus), "-m", memory),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *(
+            "-kernel",
+            str(image),
+            "-initrd",
+            str(initramfs),
+            "-append",
+            " ".join(_parameters(topology, append)),
+        ),
+        *("-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"),
+        *("-device", "virtio-9p-pci,fsdev=root,mount_tag=hostroot,addr=02.0"),
+    ]
+    for number, descriptor in enumerate(ports):
+        line += ["-chardev", f"file,id=port{number},path=/proc/self/fd/{descriptor}"]
+        line += ["-serial", f"chardev:port{number}"]
+    for device in topology.devices:
+        line += ["-device", device]
+    return line
+
+
+def _parameters(topology: Topology, append: Sequence[str]) -> list[str]:
+    return [
         "console=ttyS0",
         # An oops leaves locks held and the next call hung: better a fresh guest.
         "oops=panic",
@@ -64,23 +94,3 @@ def command_line(
         *topology.kernel_parameters,
         *append,
     ]
-    line = [
-        # QEMU must not outlive a harness that was killed.
-        "setpriv",
-        "--pdeathsig=KILL",
-        program(),
-        *("-machine", topology.machine),
-        *("-accel", "kvm" if accelerator == "kvm" else "tcg,thread=multi"),
-        *("-cpu", "host" if accelerator == "kvm" else "max"),
-        *("-smp", str(cpus), "-m", memory),
-        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *("-kernel", str(image), "-initrd", str(initramfs), "-append", " ".join(parameters)),
-        *("-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"),
-        *("-device", "virtio-9p-pci,fsdev=root,mount_tag=hostroot,addr=02.0"),
-    ]
-    for number, descriptor in enumerate(ports):
-        line += ["-chardev", f"file,id=port{number},path=/proc/self/fd/{descriptor}"]
-        line += ["-serial", f"chardev:port{number}"]
-    for device in topology.devices:
-        line += ["-device", device]
-    return line
