@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfio_hw.errors import HarnessError, KernelSplat, Unsupported
+from vfio_hw.errors import HarnessError, KernelRefused, Unsupported
 from vfio_hw.host.blocking import BlockingWrite, write_with_deadline
-from vfio_hw.host.sysfs import attribute, link_name, names_in, refused, write
+from vfio_hw.host.sysfs import attribute, link_name, names_in, write
 
 CLASS = Path("/sys/class/mdev_bus")
 DEVICES = Path("/sys/bus/mdev/devices")
@@ -151,16 +151,12 @@ def _gone(mdev: Mdev, deadline: float) -> None:
     removal = mdev.removal()
     if not mdev.exists:
         return
-    with removal:
-        answer = removal.wait(deadline)
-        if answer is None:
-            raise KernelSplat(
-                f"removal of {mdev} did not return within {deadline:g} s, look for who holds it"
-                f" open: {removal.stack()}",
-                oracle="hang",
-            )
-    if answer and mdev.exists:  # an errno is fine when another removal won
-        raise refused(answer, removal.path, removal.text)
+    try:
+        with removal:
+            removal.must_return(deadline)
+    except KernelRefused:
+        if mdev.exists:  # otherwise another removal won
+            raise
 
 
 def _canonical(uuid: str) -> str:
