@@ -12,6 +12,8 @@ from pathlib import Path
 
 from vfio_hw import guest, run
 from vfio_hw.errors import HarnessError
+from vfio_hw.mutate import command as mutate_command
+from vfio_hw.mutate import table as mutate_table
 from vfio_hw.vm import kernels, machine
 from vfio_hw.vm.kernels import command as kernel_command
 
@@ -70,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(takes_rest=False)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run.add_parser(commands)
+    mutate_command.add_parser(commands)
+    mutate_table.add_parser(commands)
     _add_vm(commands)
     kernel_command.add_parser(commands)
     _add_headers(commands)

@@ -85,8 +85,9 @@ def visible(path: Path) -> Path:
 
 
 def seconds(text: str) -> float:
-    """An option's positive, finite number."""
-    number = float(text)
+    """An option's positive, finite number of seconds: 90, 90s, 1.5m, 2h."""
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+    number = float(text[:-1]) * unit if unit else float(text)
     if not 0 < number < math.inf:
         raise ValueError
     return number

@@ -1,7 +1,6 @@
 """`vfio-hw run`: boot a kernel, run the hardware tests in it, judge it, keep the record."""
 
 import argparse
-import datetime
 import random
 import sys
 from pathlib import Path
@@ -12,11 +11,12 @@ from vfio_hw.oracle.splats import splats
 from vfio_hw.report import terminal
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import judged, known_finds, vanished
+from vfio_hw.session import PROJECT, pytest_line, results_directory
 from vfio_hw.vm import kernels
 from vfio_hw.vm.machine import Deadlines, Guest
 from vfio_hw.vm.supervisor import Supervised, Supervisor
+from vfio_hw.watchdog import RACE_BUDGET, REPORT_SECONDS, deadline_for
 
-PROJECT = Path(__file__).parents[1]
 OK, KERNEL_WRONG, USAGE, HARNESS_WRONG, INTERRUPTED = 0, 1, 2, 3, 130
 
 # pytest.ExitCode: internal error, usage error, nothing collected (below: it ran to an end of its
@@ -46,6 +46,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--race-budget", type=guest.seconds, metavar="SECONDS", help="time that each race may take"
     )
+    parser.add_argument(
+        "--test-deadline",
+        type=guest.seconds,
+        metavar="SECONDS",
+        help="time after which a test counts as hung (default: 60 and 4 times the race budget)",
+    )
     parser.add_argument("--results", type=Path, metavar="DIRECTORY", help="where the record goes")
     parser.add_argument(
         "--most-lost",
@@ -73,15 +79,21 @@ def run(args: argparse.Namespace) -> int:
     """Run the tests and return the exit status."""
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
     finds = known_finds()
-    machine, kernel = guest.described(args, _pytest(args, seed), terminal.say, PROJECT)
-    out = _results_directory(args.results)
+    deadline = args.test_deadline or deadline_for(args.race_budget or RACE_BUDGET)
+    line = pytest_line(
+        seed=seed,
+        race_budget=args.race_budget,
+        devices=args.device,
+        selection=[f"--test-deadline={deadline}", *args.selection, *args.rest],
+    )
+    machine, kernel = guest.described(args, line, terminal.say, PROJECT)
+    out = results_directory(args.results)
     log = EventLog(out / "events.jsonl")
-    budget = args.race_budget or 0.0
     supervisor = Supervisor(
         machine,
         out,
         log,
-        deadlines=Deadlines(silence=120.0 + 2 * budget, whole=4 * 3600.0),
+        deadlines=Deadlines(silence=deadline + REPORT_SECONDS, whole=4 * 3600.0),
         judge=lambda result: judged(result, kernel.release, finds),
         splats=splats,
         on_result=terminal.tell,
@@ -132,33 +144,6 @@ def _last_words(output: Path) -> str:
     lines = output.read_text(errors="replace").strip().splitlines()
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return (errors or lines[-1:] or ["no output"])[0]
-
-
-def _pytest(args: argparse.Namespace, seed: int) -> list[str]:
-    # One word for option and value: what pytest does not know yet when it looks for its root, it
-    # takes for a file.
-    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
-    line += ["--events=/dev/ttyS1", f"--seed={seed}"]
-    line += ["--ignore=tests_hw/unit", "--ignore=tests_hw/harness"]
-    if args.race_budget is not None:
-        line.append(f"--race-budget={args.race_budget}")
-    line += [f"--device={address}" for address in args.device]
-    return [*line, *args.selection, *args.rest]
-
-
-def _results_directory(wanted: Path | None) -> Path:
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    # Two runs may begin in the same second.
-    names = [stamp, *(f"{stamp}-{number}" for number in range(2, 100))]
-    for out in (
-        [guest.visible(wanted)] if wanted else [PROJECT / "results" / name for name in names]
-    ):
-        try:
-            out.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return out
-    raise HarnessError(f"{wanted} exists already: name a new directory with --results")
 
 
 def _ended(results: list[Result], supervised: Supervised, out: Path) -> int:

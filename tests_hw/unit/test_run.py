@@ -73,4 +73,4 @@ def test_the_essence_of_a_failure_is_what_pytest_marks():
 
 def test_a_results_directory_is_never_shared(tmp_path):
     with pytest.raises(HarnessError, match="exists already"):
-        run._results_directory(tmp_path)
+        session.results_directory(tmp_path)

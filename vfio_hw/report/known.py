@@ -34,7 +34,7 @@ class Known:
     def concerns(self, test: str, release: str) -> bool:
         """Whether the test shows it on a kernel of this release."""
         return any(_of_series(release, kernel) for kernel in self.kernels) and any(
-            _matches(test, pattern) for pattern in self.tests
+            matches(test, pattern) for pattern in self.tests
         )
 
     def explains(self, result: Result, release: str) -> bool:
@@ -82,7 +82,8 @@ def _of_series(release: str, series: str) -> bool:
     return release == series or release.startswith((f"{series}.", f"{series}-"))
 
 
-def _matches(test: str, pattern: str) -> bool:
+def matches(test: str, pattern: str) -> bool:
+    """Whether the name of a test is that of the pattern, in which ``*`` stands for anything."""
     # Square brackets stand for themselves: they are part of a test's name.
     return fnmatch.fnmatchcase(test, pattern.replace("[", "[[]"))
 

@@ -9,9 +9,15 @@ from vfio_hw.vm.kernels import build, config, source, store, tree
 from vfio_hw.vm.kernels.archive import Archive, Package, choose
 from vfio_hw.vm.kernels.store import Kernel
 
-_SERIES: dict[str, str | None] = {"latest": None, "6.12": "6.12", "6.1": "6.1"}
+_SERIES: dict[str, str | None] = {
+    "latest": None,
+    "latest-debug": None,
+    "6.12": "6.12",
+    "6.1": "6.1",
+}
 _FRAGMENTS: dict[str, tuple[str, ...]] = {
     "latest": ("base",),
+    "latest-debug": ("base", "debug"),
     "6.12": ("base",),
     "6.1": ("base", "6.1"),
 }

@@ -34,6 +34,8 @@ class Kernel:
     """Its .config, when it is known."""
     directory: Path
     """Where its files are."""
+    objects: Path | None = None
+    """Where it was compiled, for one that was built from source and whose objects may be used."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ def _kernel(name: str, directory: Path, record: Record) -> Kernel:
         headers=directory / "include",
         config=directory / "config",
         directory=directory,
+        objects=record.recipe.objects,
     )
 
 

@@ -60,6 +60,7 @@ def _of_tree(given: str, tree: Path, modules: Path | None, say: Say) -> Kernel:
         headers=None,
         config=config if config.is_file() else None,
         directory=tree,
+        objects=tree,
     )
 
 

@@ -1,0 +1,78 @@
+"""This file checks that a bug put into the kernel is detected, and what is no mutant is told."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.mutate.corpus import CORPUS
+
+HEADER = """\
+// id: {id}
+// title: made for this test
+// class: lost request
+// promise: P2
+// origin: plausible
+// device: edu
+// oracle: assertion
+// kind: deterministic
+// file: drivers/vfio/vfio_main.c
+
+"""
+BAD = {
+    "NONE-1": "@@ expression e; @@\n- no_such_function(e);\n",
+    "MANY-1": "@@ expression e; @@\n- kfree(e);\n",
+    "TYPO-1": "@@ @@\nvfio_unregister_group_dev(...) { <...\n- return;\n+ retrun;\n...> }\n",
+    "WORD-1": "@@ expression e; @@\n- kfree(e;\n",
+}
+SELECTION = "tests_hw/lifecycle/test_request.py::test_the_owner_is_asked_at_once"
+
+
+def mutate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vfio_hw", "mutate", "--accel", "tcg", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[2]
+    )
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A corpus of one mutant that is detected, one that is not, and others that are none."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    shutil.copy(CORPUS / "DEV-09.cocci", corpus)
+    shutil.copy(CORPUS / "SMP-07.cocci", corpus)
+    for name, patch in BAD.items():
+        (corpus / f"{name}.cocci").write_text(HEADER.format(id=name) + patch)
+    for name in ("twin-1", "twin-2"):
+        (corpus / f"{name}.cocci").write_text(HEADER.format(id="TWIN-1") + BAD["NONE-1"])
+    return corpus
+
+
+def test_a_mutant_is_detected_and_what_is_none_does_not_stop_the_others(kernel, mixed, tmp_path):
+    out = tmp_path / "out"
+    done = mutate("--corpus", mixed, "--results", out, "--", SELECTION)
+    verdicts = {
+        line["id"]: line for line in map(json.loads, (out / "mutants.jsonl").read_text().splitlines())
+    }
+    assert verdicts["clean"]["verdict"] == "survived", done.stdout
+    assert verdicts["DEV-09"]["verdict"] == "detected"
+    assert verdicts["DEV-09"]["test"].startswith(SELECTION)
+    assert verdicts["DEV-09"]["oracle"] == "assertion"
+    # Its driver is not looked at by this selection.
+    assert verdicts["SMP-07"]["verdict"] == "survived"
+    assert {name for name in BAD if verdicts[name]["verdict"] == "bad"} == set(BAD)
+    assert "matches nothing" in verdicts["NONE-1"]["text"]
+    assert "expected" in verdicts["MANY-1"]["text"]
+    assert "compiling drivers/vfio/vfio_main.c" in verdicts["TYPO-1"]["text"]
+    assert "reading WORD-1.cocci" in verdicts["WORD-1"]["text"]
+    assert "the id TWIN-1 stands in twin-1.cocci, twin-2.cocci" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 3
+
+    again = mutate("--corpus", mixed, "--resume", out, "--", SELECTION)
+    rows = [json.loads(line)["id"] for line in (out / "mutants.jsonl").read_text().splitlines()]
+    assert [rows.count(name) for name in ("clean", "DEV-09", "SMP-07")] == [1, 1, 1], again.stdout

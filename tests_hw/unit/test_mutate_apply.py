@@ -1,0 +1,80 @@
+"""This file checks that a semantic patch changes what it says it changes, or says why not."""
+
+import pytest
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.mutate import apply, mutant
+from vfio_hw.vm.kernels import tools
+
+SOURCE = """\
+int get(int *users)
+{
+	if (*users < 0)
+		return -1;
+	put(users);
+	return 0;
+}
+
+int other(int *users)
+{
+	put(users);
+	return 0;
+}
+"""
+
+HEADER = """\
+// id: X-1
+// title: a reference that is kept
+// class: reference leak
+// promise: P1
+// origin: plausible
+// device: none
+// oracle: leaks
+// kind: deterministic
+// file: a/b.c
+"""
+
+
+@pytest.fixture
+def patched(tmp_path):
+    """Applies a patch to the source above."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.c").write_text(SOURCE)
+
+    def do(patch: str, header: str = "") -> str:
+        path = tmp_path / "X-1.cocci"
+        path.write_text(f"{HEADER}{header}\n{patch}")
+        return apply.applied(mutant.read(path), tmp_path)
+
+    return do
+
+
+def test_the_place_that_matches_is_changed_and_nothing_else(patched):
+    changed = patched("@@ expression u; @@\nget(...) { ...\n- put(u);\n... }\n")
+    assert changed == SOURCE.replace("\tput(users);\n", "", 1)
+
+
+def test_a_patch_may_change_as_many_places_as_it_says(patched):
+    changed = patched("@@ expression u; @@\n- put(u);\n", "// changes: 2\n")
+    assert "put" not in changed
+
+
+@pytest.mark.parametrize(
+    ("patch", "words"),
+    [
+        ("@@ expression u; @@\n- put(u);\n", "changes 2 places of a/b.c (lines 5, 11), 1 expected"),
+        ("@@ expression u; @@\n- release(u);\n", "matches nothing in a/b.c"),
+        ("@@ expression u; @@\n- put(u;\n", "spatch failed"),
+    ],
+)
+def test_a_patch_that_does_not_fit_is_told_in_a_sentence(patched, patch, words):
+    with pytest.raises(HarnessError) as error:
+        patched(patch)
+    assert words in str(error.value)
+    assert "X-1" in str(error.value)
+
+
+def test_a_machine_without_coccinelle_is_told_what_to_install(patched, monkeypatch):
+    monkeypatch.setattr(tools, "environment", lambda: {"PATH": "/nowhere"})
+    with pytest.raises(HarnessError, match="spatch, not installed here: apt-get install"):
+        patched("@@ @@\n- put(users);\n")

@@ -1,0 +1,98 @@
+"""This file checks that a mutant's header is read, and a bad one told in a sentence."""
+
+import pytest
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.mutate import corpus, mutant
+
+HEADER = {
+    "id": "DEV-01",
+    "title": "a release that keeps the registration",
+    "class": "reference leak",
+    "promise": "P1",
+    "origin": "plausible",
+    "device": "mtty, edu",
+    "oracle": "hang",
+    "kind": "deterministic",
+    "file": "drivers/vfio/vfio_main.c",
+}
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a mutant, some keys of its header changed or, with None, left out."""
+
+    def write(name="DEV-01", /, **changed):
+        fields = {**HEADER, "id": name, **{key.rstrip("_"): v for key, v in changed.items()}}
+        lines = [f"// {key}: {value}" for key, value in fields.items() if value is not None]
+        path = tmp_path / f"{changed.get('file_name', name)}.cocci"
+        lines = [line for line in lines if not line.startswith("// file_name")]
+        path.write_text("\n".join([*lines, "", "@@ @@", "-a();", ""]))
+        return path
+
+    return write
+
+
+def test_a_header_is_read_for_what_it_says(written):
+    read = mutant.read(written(kind="race", changes="2", needs="CONFIG_KASAN"))
+    assert (read.id, read.promise, read.race, read.changes) == ("DEV-01", "P1", True, 2)
+    assert read.devices == ("mtty", "edu")
+    assert read.needs == "CONFIG_KASAN"
+    assert not read.equivalent
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"promise": None}, "lacks promise"),
+        ({"promise": "P10"}, "promise is 'P10'"),
+        ({"kind": "rarely"}, "kind is 'rarely'"),
+        ({"device": "mtty, gpu"}, "device is 'gpu'"),
+        ({"oracle": "luck"}, "oracle is 'luck'"),
+        ({"changes": "0"}, "changes is '0'"),
+        ({"file": "drivers/vfio/vfio.h"}, "give a .c file"),
+        ({"file": "../other/vfio_main.c"}, "give a .c file"),
+        ({"colour": "red"}, "is no line of a header"),
+    ],
+)
+def test_a_bad_header_is_told_with_its_file(written, changed, words):
+    path = written(**changed)
+    with pytest.raises(HarnessError) as error:
+        mutant.read(path)
+    assert words in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_bad_file_does_not_keep_the_others_from_being_read(written, tmp_path):
+    written("A-1")
+    written("B-1", promise="P0")
+    (tmp_path / "C-1.cocci").write_bytes(b"\xff\xfe")
+    found, problems = corpus.read(tmp_path)
+    assert [each.id for each in found] == ["A-1"]
+    assert len(problems) == 2
+
+
+def test_an_id_that_two_mutants_have_is_neither_of_theirs(written, tmp_path):
+    written("A-1")
+    written("B-1", file_name="one")
+    written("B-1", file_name="two")
+    found, problems = corpus.read(tmp_path)
+    assert [each.id for each in found] == ["A-1"]
+    assert len(problems) == 1
+    assert "one.cocci, two.cocci" in problems[0]
+
+
+def test_an_empty_corpus_and_an_unknown_id_are_told(written, tmp_path):
+    with pytest.raises(HarnessError, match="no mutant in"):
+        corpus.read(tmp_path)
+    written("A-1")
+    found, _ = corpus.read(tmp_path)
+    assert corpus.chosen(found, []) == found
+    with pytest.raises(HarnessError, match="no mutant has the id A-2"):
+        corpus.chosen(found, ["A-1", "A-2"])
+
+
+def test_every_mutant_that_comes_with_the_project_can_be_read():
+    found, problems = corpus.read(corpus.CORPUS)
+    assert not problems
+    assert all(each.path.stem == each.id for each in found)

@@ -1,0 +1,56 @@
+"""Puts a mutant into the text of its source file, by means of Coccinelle."""
+
+import difflib
+import tempfile
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.mutate.mutant import Mutant
+from vfio_hw.vm.kernels import tools
+
+_SECONDS = 120.0
+# Some versions of spatch take it for a failure that there is nothing to write.
+_NO_MATCH = "no modified files"
+
+
+def applied(mutant: Mutant, source: Path) -> str:
+    """The text of the mutant's file in a kernel's source, changed.
+
+    :raises HarnessError: no Coccinelle; no such file; a patch that can not be parsed, matches
+        nothing, or changes another number of places than it says.
+    """
+    tools.require([("spatch", "coccinelle")], "putting bugs into a kernel")
+    original = source / mutant.file
+    if not original.is_file():
+        raise HarnessError(f"{mutant.id}: {source.name} has no {mutant.file}: correct its 'file'")
+    with tempfile.TemporaryDirectory(prefix="vfio-hw-") as directory:
+        changed = Path(directory) / original.name
+        command: list[str | Path] = ["spatch", "--very-quiet", "--no-show-diff"]
+        command += ["--sp-file", mutant.path, original, "-o", changed]
+        try:
+            tools.run(command, f"{mutant.id}: reading {mutant.path.name}", timeout=_SECONDS)
+        except HarnessError as error:
+            if _NO_MATCH not in str(error):
+                raise
+        before = original.read_text()
+        after = changed.read_text() if changed.exists() else before
+    places = changed_places(before, after)
+    if not places:
+        raise HarnessError(
+            f"{mutant.id}: its patch matches nothing in {mutant.file} of {source.name}:"
+            " make it fit this kernel"
+        )
+    if len(places) != mutant.changes:
+        lines = ", ".join(map(str, places))
+        raise HarnessError(
+            f"{mutant.id}: its patch changes {len(places)} places of {mutant.file} (lines {lines}),"
+            f" {mutant.changes} expected: make the pattern narrower, or correct 'changes'"
+        )
+    return after
+
+
+def changed_places(before: str, after: str) -> list[int]:
+    """The line numbers in ``before`` at which each changed stretch begins."""
+    old, new = before.splitlines(), after.splitlines()
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    return [begin + 1 for tag, begin, _, _, _ in matcher.get_opcodes() if tag != "equal"]

@@ -1,0 +1,107 @@
+"""What a mutant is: a semantic patch, and what its header says of it.
+
+The keys are explained in fixtures/mutants/README.md.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+
+PROMISES = tuple(f"P{number}" for number in range(1, 10))
+KINDS = ("deterministic", "race")
+DEVICES = ("mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme", "none")
+ORACLES = ("assertion", "kernel log", "leaks", "hang", "panic", "kmemleak")
+
+_LINE = re.compile(r"//\s*([a-z]+):\s*(\S.*?)\s*")
+_REQUIRED = ("id", "title", "class", "promise", "origin", "device", "oracle", "kind", "file")
+_OPTIONAL = ("changes", "needs", "equivalent", "see")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug that can be put back into a kernel."""
+
+    id: str
+    title: str
+    kind_of_bug: str
+    promise: str
+    origin: str
+    devices: tuple[str, ...]
+    oracles: tuple[str, ...]
+    race: bool
+    file: str
+    changes: int
+    needs: str
+    equivalent: str
+    see: str
+    path: Path
+
+
+def read(path: Path) -> Mutant:
+    """The mutant in a file.
+
+    :raises HarnessError: the header lacks something or says something that it can not say.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarnessError(f"{path} can not be read ({error}): is it a semantic patch?") from error
+    fields = _header(path, text)
+    if missing := [key for key in _REQUIRED if key not in fields]:
+        raise HarnessError(
+            f"{path}: the header lacks {', '.join(missing)}: add a line such as '// {missing[0]}:'"
+        )
+    changes = fields.get("changes", "1")
+    if not changes.isdigit() or int(changes) < 1:
+        raise HarnessError(f"{path}: changes is '{changes}': give the number of changed places")
+    return Mutant(
+        id=fields["id"],
+        title=fields["title"],
+        kind_of_bug=fields["class"],
+        promise=_one_of(path, "promise", fields["promise"], PROMISES),
+        origin=fields["origin"],
+        devices=_some_of(path, "device", fields["device"], DEVICES),
+        oracles=_some_of(path, "oracle", fields["oracle"], ORACLES),
+        race=_one_of(path, "kind", fields["kind"], KINDS) == "race",
+        file=_source_file(path, fields["file"]),
+        changes=int(changes),
+        needs=fields.get("needs", ""),
+        equivalent=fields.get("equivalent", ""),
+        see=fields.get("see", ""),
+        path=path,
+    )
+
+
+def _header(path: Path, text: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        if not line.startswith("//"):
+            break
+        found = _LINE.fullmatch(line)
+        key = found[1] if found else ""
+        if found is None or key not in _REQUIRED + _OPTIONAL or key in fields:
+            known = ", ".join(_REQUIRED + _OPTIONAL)
+            raise HarnessError(
+                f"{path}: '{line}' is no line of a header: once each, '// key: value' of {known}"
+            )
+        fields[key] = found[2]
+    return fields
+
+
+def _one_of(path: Path, key: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise HarnessError(f"{path}: {key} is '{value}': give one of {', '.join(allowed)}")
+    return value
+
+
+def _some_of(path: Path, key: str, value: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in value.split(","))
+    return tuple(_one_of(path, key, word, allowed) for word in words)
+
+
+def _source_file(path: Path, value: str) -> str:
+    if not value.endswith(".c") or value.startswith("/") or ".." in Path(value).parts:
+        raise HarnessError(f"{path}: file is '{value}': give a .c file from the top of the kernel")
+    return value

@@ -1,0 +1,120 @@
+"""One kernel, mutant or clean, under the tests until the first of them fails."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError, MachineLost
+from vfio_hw.mutate.record import DETECTED, SURVIVED, UNCLEAR, Verdict
+from vfio_hw.oracle.splats import splats
+from vfio_hw.order import Order
+from vfio_hw.report.events import EventLog, Result
+from vfio_hw.report.known import Known, judged
+from vfio_hw.vm.machine import Deadlines, Guest
+from vfio_hw.vm.supervisor import Supervisor
+
+# Seconds without an event after which a guest is given up: a kernel that was broken on purpose may
+# well stop all of it.
+_SILENCE = 60.0
+# pytest.ExitCode: usage error, nothing collected.
+_PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
+
+
+class _Enough(Exception):
+    """The verdict is known, or the time is over."""
+
+
+@dataclass
+class _Watch:
+    """Takes the results of one trial, and ends it."""
+
+    budget: float
+    began: float = field(default_factory=time.monotonic)
+    first: float | None = None
+    failed: Result | None = None
+    errors: list[Result] = field(default_factory=list)
+    tests: int = 0
+    seconds: float = 0.0
+
+    def take(self, result: Result) -> None:
+        now = time.monotonic()
+        self.seconds = now - self.began
+        self.first = self.first or now
+        self.tests += 1
+        if result.verdict == "failed":
+            self.failed = result
+            raise _Enough
+        if result.verdict == "error":
+            self.errors.append(result)
+        if now - self.first > self.budget:
+            raise _Enough
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trials of a run have in common."""
+
+    machine: Guest
+    line: Callable[[bool], list[str]]  # pytest's, for races or for the rest
+    release: str
+    finds: Sequence[Known]
+    budget: float
+
+    def tried(self, name: str, modules: Path, order: Order, out: Path) -> Verdict:
+        """Boot a kernel with these modules, and run the tests in this order.
+
+        :param out: a new directory, which a guest can see.
+        :raises HarnessError: the selection has no test.
+        """
+        out.mkdir(parents=True)
+        order.write(out / "order.json")
+        argv = [*self.line(order.races), f"--order={out / 'order.json'}"]
+        watch = _Watch(self.budget)
+        supervisor = Supervisor(
+            replace(self.machine, modules=modules, argv=argv),
+            out,
+            EventLog(out / "events.jsonl"),
+            deadlines=Deadlines(silence=_SILENCE, whole=600.0 + self.budget),
+            judge=lambda result: judged(result, self.release, self.finds),
+            splats=splats,
+            on_result=watch.take,
+            on_output=lambda data: None,
+            most_lost=3,
+        )
+        why = ""
+        try:
+            status = supervisor.run().status
+            if not watch.tests and status in (_PYTEST_USAGE, _PYTEST_NOTHING):
+                raise HarnessError(f"no test matches the selection: see {out}/guest-1/output.log")
+            if not watch.tests:
+                why = f"pytest ended with status {status}: see {out}/guest-1/output.log"
+        except _Enough:
+            pass
+        except MachineLost as error:
+            why = str(error)
+        return self._verdict(name, watch, why)
+
+    def _verdict(self, name: str, watch: _Watch, why: str) -> Verdict:
+        verdict = Verdict(
+            name,
+            SURVIVED,
+            kernel=self.release,
+            seconds=round(watch.seconds, 1),
+            tests=watch.tests,
+        )
+        if failed := watch.failed:
+            title = failed.findings[0] if failed.findings else _first_line(failed.text)
+            return replace(
+                verdict, verdict=DETECTED, test=failed.test, oracle=failed.oracle, text=title
+            )
+        if why or watch.errors:
+            text = why or _first_line(watch.errors[0].text)
+            test = watch.errors[0].test if watch.errors else ""
+            return replace(verdict, verdict=UNCLEAR, test=test, text=text)
+        return verdict
+
+
+def _first_line(text: str) -> str:
+    lines = [line[1:].strip() for line in text.splitlines() if line.startswith("E ")]
+    return (lines or text.splitlines() or [""])[0]

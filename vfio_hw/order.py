@@ -1,0 +1,93 @@
+"""The order of tests in which a bug of a known promise shows soonest."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.report.known import matches
+
+# The words by which tests name kinds of devices, in their fixtures and parameters.
+_DEVICES = frozenset({"mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme"})
+
+
+@dataclass(frozen=True)
+class Order:
+    """What comes first: these tests, then those of this promise on one of these devices.
+
+    Every test function has its turn with one set of parameters before any has its second. What
+    matches ``last``, names in which ``*`` stands for anything, comes last.
+    """
+
+    tests: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
+    promise: str = ""
+    devices: tuple[str, ...] = ()
+    races: bool = False
+
+    def write(self, path: Path) -> None:
+        """Put it into a file for :func:`read`."""
+        path.write_text(json.dumps(asdict(self)))
+
+
+def read(path: Path) -> Order:
+    """The order in a file."""
+    data = json.loads(path.read_text())
+    return Order(
+        tests=tuple(data["tests"]),
+        last=tuple(data["last"]),
+        promise=data["promise"],
+        devices=tuple(data["devices"]),
+        races=data["races"],
+    )
+
+
+def ordered(items: Sequence[pytest.Item], order: Order) -> list[pytest.Item]:
+    """The same tests, in that order."""
+    places = {test: place for place, test in enumerate(order.tests)}
+    turns: Counter[tuple[object, bool]] = Counter()
+
+    def rank(item: pytest.Item) -> tuple[bool, int, bool, int, bool, bool]:
+        elsewhere = not _on_one_of(item, order.devices)
+        function = (getattr(item, "function", item), elsewhere)
+        turn = turns[function]
+        turns[function] += 1
+        other = order.promise not in promises(item)
+        race = "race" in item.path.parts[-2:-1]
+        late = any(matches(item.nodeid, pattern) for pattern in order.last)
+        place = places.get(item.nodeid, len(places))
+        return late, place, elsewhere, turn, other, race != order.races
+
+    ranks = {item.nodeid: rank(item) for item in items}
+    return sorted(items, key=lambda item: ranks[item.nodeid])
+
+
+def promises(item: pytest.Item) -> set[str]:
+    """The promises that a test says it defends."""
+    return {str(name) for mark in item.iter_markers("promise") for name in mark.args}
+
+
+def promises_of(items: Sequence[pytest.Item]) -> dict[str, list[str]]:
+    """The promises of each test function, by its name without parameters."""
+    return {function_of(item.nodeid): sorted(promises(item)) for item in items}
+
+
+def function_of(test: str) -> str:
+    """The name of a test without its parameters."""
+    return test.partition("[")[0]
+
+
+def _on_one_of(item: pytest.Item, devices: Sequence[str]) -> bool:
+    """Whether the test uses one of these kinds of devices, or none at all."""
+    words = set(getattr(item, "fixturenames", ()))
+    callspec = getattr(item, "callspec", None)
+    words |= (
+        {value for value in callspec.params.values() if isinstance(value, str)}
+        if callspec
+        else set()
+    )
+    used = words & _DEVICES
+    return not used or not used.isdisjoint(devices) or not devices

@@ -1,0 +1,57 @@
+"""What every command needs that runs hardware tests: pytest's line, a place for the record."""
+
+import datetime
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vfio_hw import guest
+from vfio_hw.errors import HarnessError
+
+PROJECT = Path(__file__).parents[1]
+
+# Where the guest's events leave it.
+_EVENTS = "/dev/ttyS1"
+
+
+def pytest_line(
+    *,
+    seed: int,
+    race_budget: float | None = None,
+    devices: Sequence[str] = (),
+    selection: Sequence[str] = (),
+) -> list[str]:
+    """Runs the selected hardware tests, or all of them.
+
+    :param race_budget: seconds for each race; None: pytest's own default.
+    :param devices: PCI addresses; none: all functions of known kinds.
+    :param selection: files, names, and options of pytest.
+    """
+    # One word for option and value: what pytest does not know yet when it looks for its root, it
+    # takes for a file.
+    line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
+    line += [f"--events={_EVENTS}", f"--seed={seed}"]
+    line += ["--ignore=tests_hw/unit", "--ignore=tests_hw/harness"]
+    if race_budget is not None:
+        line.append(f"--race-budget={race_budget}")
+    line += [f"--device={address}" for address in devices]
+    return [*line, *selection]
+
+
+def results_directory(wanted: Path | None, prefix: str = "") -> Path:
+    """A new directory for the record: the wanted one, or results/PREFIX and the time.
+
+    :raises HarnessError: it exists already, or a guest would not see it.
+    """
+    stamp = prefix + datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    # Two runs may begin in the same second.
+    names = [stamp, *(f"{stamp}-{number}" for number in range(2, 100))]
+    for out in (
+        [guest.visible(wanted)] if wanted else [PROJECT / "results" / name for name in names]
+    ):
+        try:
+            out.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return out
+    raise HarnessError(f"{wanted} exists already: name a new directory with --results")
