@@ -7,17 +7,20 @@ fails the test in which it happened.
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from vfio_hw import order
 from vfio_hw.errors import HarnessError, KernelSplat, Unsupported
 from vfio_hw.host import modules
 from vfio_hw.host.pci import PciFunction
-from vfio_hw.oracle import Finding, Oracles
+from vfio_hw.oracle import Faults, Finding, Oracles
 from vfio_hw.report.events import Event, remaining
-from vfio_hw.verdict import Course, session_result, skips
+from vfio_hw.verdict import Course, memory_result, session_result, skips
+from vfio_hw.watchdog import RACE_BUDGET, Watchdog, deadline_for
 
 # What our own first process sets in a guest: everything there is the harness's to take.
 IN_GUEST = "VFIO_HW_GUEST"
@@ -38,17 +41,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--race-budget",
         type=float,
-        default=3.0,
+        default=RACE_BUDGET,
         metavar="SECONDS",
         help="time that each race may take (default: %(default)s)",
     )
+    group.addoption(
+        "--test-deadline",
+        type=float,
+        metavar="SECONDS",
+        help="time after which a test counts as hung (default: 60 and 4 times --race-budget)",
+    )
     group.addoption("--events", metavar="PATH", help="where events are written, one a line")
     group.addoption("--finished", metavar="FILE", help="file of tests that are not run again")
+    group.addoption("--order", metavar="FILE", help="file that says which tests come first")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "promise(name): the promise, P1 to P9, that the test defends"
+    )
+    config.addinivalue_line(
+        "markers",
+        "iommu_faults: the test makes a device reach for memory that is not mapped for it; the"
+        " IOMMU must report that, while after any other test such a report is a failure",
     )
     if config.option.seed is None:
         config.option.seed = int.from_bytes(os.urandom(4), "little")
@@ -72,8 +87,10 @@ class _Judge:
         self._config = config
         self._port = Path(config.option.events) if config.option.events else None
         self._oracles: Oracles | None = None
+        self._watchdog: Watchdog | None = None
         self._course = Course()
         self._last = ""
+        self._left: Counter[Path] = Counter()
 
     def _say(self, event: Event) -> None:
         if self._port is None:
@@ -91,6 +108,8 @@ class _Judge:
         if self._config.option.finished:
             wanted = remaining(Path(self._config.option.finished), [item.nodeid for item in items])
             items[:] = [item for item in items if item.nodeid in set(wanted)]
+        if self._config.option.order:
+            items[:] = order.ordered(items, order.read(Path(self._config.option.order)))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.config.option.collectonly:
@@ -101,16 +120,25 @@ class _Judge:
                 "kernel": os.uname().release,
                 "seed": self._config.option.seed,
                 "tests": [item.nodeid for item in session.items],
+                "promises": order.promises_of(session.items),
             }
         )
+        self._left = Counter(item.path for item in session.items)
         if any(drives_hardware(item) for item in session.items):
             self._begin()
 
     def _begin(self) -> None:
         _check_user(self._config.option.device)
         in_guest = bool(os.environ.get(IN_GUEST))
+        option = self._config.option
+        self._watchdog = Watchdog(
+            option.test_deadline or deadline_for(option.race_budget),
+            self._port,
+            supervised=in_guest and self._port is not None,
+        )
+        self._config.add_cleanup(self._watchdog.stop)
         # Before the modules, so that what their loading says is heard.
-        self._oracles = Oracles(since_boot=in_guest)
+        self._oracles = Oracles(alone=in_guest)
         try:
             if in_guest:
                 _load_modules()
@@ -125,21 +153,36 @@ class _Judge:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         self._course, began = Course(), time.monotonic()
         self._say({"event": "started", "test": item.nodeid})
+        if self._watchdog:
+            self._watchdog.began(item.nodeid)
         result = yield
         properties = dict(item.user_properties)
         seconds = time.monotonic() - began
+        if self._watchdog and not self._watchdog.ended():
+            item.session.shouldstop = "the watchdog has taken the test for hung"
+            return result
         self._say(self._course.result(item.nodeid, seconds, properties).as_event())
         self._last = item.nodeid
         if self._course.unusable:
             text = f"the kernel is not to be trusted after {item.nodeid}"
             self._say({"event": "unusable", "text": text})
             item.session.shouldstop = text
+        self._end_of_file(item)
         return result
+
+    def _end_of_file(self, item: pytest.Item) -> None:
+        """After the last test of a file, in whatever order: look for memory that is lost."""
+        self._left[item.path] -= 1
+        ending = item.session.shouldstop or item.session.shouldfail
+        if self._oracles and drives_hardware(item) and not self._left[item.path] and not ending:
+            result = memory_result(item.nodeid.partition("::")[0], self._oracles.scan_memory)
+            if result:
+                self._say(result.as_event())
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         if self._oracles and drives_hardware(item):
-            self._oracles.before(item.nodeid)
+            self._oracles.before(item.nodeid, faults=_faults(item, ran=False))
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -148,7 +191,8 @@ class _Judge:
             return (yield)
         finally:
             if self._oracles and drives_hardware(item):
-                self._course.findings = findings = self._oracles.after()
+                faults = _faults(item, ran=self._course.called)
+                self._course.findings = findings = self._oracles.after(faults=faults)
                 if findings:
                     raise KernelSplat("\n\n".join(map(str, findings)), oracle=findings[0].oracle)
 
@@ -173,6 +217,13 @@ class _Judge:
     def pytest_sessionfinish(self) -> None:
         if self._oracles and (findings := self._oracles.close()):
             self._say(session_result(f"after {self._last}", findings).as_event())
+
+
+def _faults(item: pytest.Item, *, ran: bool) -> Faults:
+    """What a test has declared of IOMMU faults; one that did not run to its end owes none."""
+    if item.get_closest_marker("iommu_faults") is None:
+        return Faults.NONE
+    return Faults.MUST if ran else Faults.MAY
 
 
 def _check_user(addresses: list[str]) -> None:

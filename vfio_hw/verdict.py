@@ -1,11 +1,11 @@
 """What becomes of a test: the verdict table, for exceptions and for the reports of its phases."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
-from vfio_hw.errors import KernelRefused, KernelSplat, Unsupported
+from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat, Unsupported
 from vfio_hw.host import kconfig
 from vfio_hw.oracle import Finding
 from vfio_hw.report.events import Result
@@ -24,6 +24,11 @@ class Course:
     def unusable(self) -> bool:
         """Whether the kernel is not to be given another test."""
         return bool(self.findings) or (self.splat is not None and self.splat.oracle == "hang")
+
+    @property
+    def called(self) -> bool:
+        """Whether the test's own function ran to its end."""
+        return any(report.when == "call" and report.passed for report in self.reports)
 
     def take(self, report: pytest.TestReport, error: BaseException | None) -> None:
         """One phase of the test has ended, with this exception."""
@@ -79,3 +84,13 @@ def session_result(test: str, findings: Sequence[Finding]) -> Result:
     titles = [f"{finding.oracle}: {finding.title}" for finding in findings]
     text = "\n\n".join(map(str, findings))
     return Result(test, "failed", 0.0, text, findings[0].oracle, {}, titles)
+
+
+def memory_result(file: str, scan: Callable[[], list[Finding]]) -> Result | None:
+    """The result for memory that the tests of a file have lost; None when all is well."""
+    test = f"{file}, memory"
+    try:
+        findings = scan()
+    except HarnessError as error:
+        return Result(test, "error", 0.0, str(error))
+    return session_result(test, findings) if findings else None

@@ -56,7 +56,8 @@ def test_a_mutant_is_detected_and_what_is_none_does_not_stop_the_others(kernel, 
     out = tmp_path / "out"
     done = mutate("--corpus", mixed, "--results", out, "--", SELECTION)
     verdicts = {
-        line["id"]: line for line in map(json.loads, (out / "mutants.jsonl").read_text().splitlines())
+        line["id"]: line
+        for line in map(json.loads, (out / "mutants.jsonl").read_text().splitlines())
     }
     assert verdicts["clean"]["verdict"] == "survived", done.stdout
     assert verdicts["DEV-09"]["verdict"] == "detected"

@@ -11,7 +11,7 @@ import pytest
 from vfio_hw.oracle import hangs, snapshot
 from vfio_hw.oracle.children import descendants, have_children
 from vfio_hw.oracle.hangs import Hangs
-from vfio_hw.oracle.holders import holders
+from vfio_hw.oracle.holders import descriptors_held, holders, mappings_held
 
 
 @pytest.fixture
@@ -106,3 +106,36 @@ def test_overrides_are_not_read_while_a_child_runs(
 
 def test_an_ordinary_machine_has_no_holders_of_this_process() -> None:
     assert not [line for line in holders() if line.startswith(f"pid {os.getpid()} ")]
+
+
+def process_with(root: Path, pid: int, descriptors: dict[str, str], maps: str) -> None:
+    directory = root / "proc" / str(pid)
+    (directory / "fd").mkdir(parents=True)
+    (directory / "comm").write_text("qemu\n")
+    (directory / "maps").write_text(maps)
+    for number, target in descriptors.items():
+        (directory / "fd" / number).symlink_to(target)
+
+
+def test_descriptors_and_mappings_are_told_with_their_owner(tmp_path: Path) -> None:
+    maps = (
+        "7f10-7f20 rw-s 00000000 00:0e 1031 anon_inode:[vfio-device]\n"
+        "7f20-7f30 rw-s 00000000 00:05 77   /dev/vfio/devices/vfio0\n"
+        "7f40-7f50 r-xp 00000000 fe:00 9    /usr/lib/libvfio.so\n"
+    )
+    process_with(tmp_path, 7, {"3": "/dev/null", "12": "/dev/vfio/5", "4": "/dev/iommu"}, "")
+    process_with(tmp_path, 8, {"3": "socket:[7]"}, maps)
+    assert descriptors_held(7, tmp_path) == [
+        "pid 7 (qemu) descriptor 4: /dev/iommu",
+        "pid 7 (qemu) descriptor 12: /dev/vfio/5",
+    ]
+    mapped = [
+        "pid 8 (qemu) mapping 7f10-7f20: anon_inode:[vfio-device]",
+        "pid 8 (qemu) mapping 7f20-7f30: /dev/vfio/devices/vfio0",
+    ]
+    assert mappings_held(8, tmp_path) == mapped
+    assert holders(tmp_path) == [*descriptors_held(7, tmp_path), *mapped]
+
+
+def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
+    assert descriptors_held(9, tmp_path) == mappings_held(9, tmp_path) == []

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,9 +11,14 @@ import pytest
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.oracle import Oracles, kernel_log
+from vfio_hw.oracle.iommu_faults import Faults
 from vfio_hw.oracle.kernel_log import KernelLog, parsed
 
 WARNING = "WARNING: a.c:1 at sample_first+0x1/0x10, CPU#0: sh/1"
+FAULT = (
+    "DMAR: [DMA Read NO_PASID] Request device [0000:00:04.0] fault addr 0x10000 [fault reason 0x06]"
+    " PTE Read access is not set"
+)
 KERNEL, USER = 4, 12  # priority: facility 0 or 1, level warning
 
 
@@ -47,9 +54,12 @@ def ring(monkeypatch: pytest.MonkeyPatch) -> Ring:
 
 
 @pytest.fixture
-def log(ring: Ring, tmp_path: Path) -> Iterator[KernelLog]:
+def log(ring: Ring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelLog]:
     device = tmp_path / "kmsg"
     device.touch()
+    monkeypatch.setattr(kernel_log, "_QUIET", 0.01)
+    monkeypatch.setattr(kernel_log, "_FAULT_DEADLINE", 0.05)
+    monkeypatch.setattr(kernel_log, "_FAULTS_SECONDS", 0.3)
     opened = KernelLog(device)
     yield opened
     opened.close()
@@ -79,6 +89,55 @@ def test_an_ordinary_line_is_no_finding(log: KernelLog, ring: Ring) -> None:
 
 def test_what_a_program_wrote_is_no_splat(log: KernelLog, ring: Ring) -> None:
     assert during(log, lambda: ring.say(WARNING, USER)) == []
+
+
+def test_the_rest_of_a_report_is_waited_for(log: KernelLog, ring: Ring) -> None:
+    log.before("a test")
+    ring.say("INFO: task sh:1 blocked for more than 20 seconds.")
+    later = threading.Timer(0.005, lambda: ring.say(" sample_wait+0x1/0x2"))
+    later.start()
+    assert [finding.title for finding in log.after()] == ["INFO: task hung in sample_wait"]
+    later.join()
+
+
+def test_an_iommu_fault_is_a_finding_like_a_splat(log: KernelLog, ring: Ring) -> None:
+    title = "IOMMU fault: DMA Read, PTE Read access is not set"
+    assert during(log, lambda: ring.say(FAULT)) == [title]
+
+
+def test_a_declared_iommu_fault_is_no_finding(log: KernelLog, ring: Ring) -> None:
+    for faults in (Faults.MAY, Faults.MUST):
+        log.before("a test", faults=faults)
+        ring.say(FAULT)
+        assert log.after(faults=faults) == []
+
+
+def test_a_declared_iommu_fault_must_come_when_the_test_ran(log: KernelLog, ring: Ring) -> None:
+    log.before("a test", faults=Faults.MAY)
+    assert log.after(faults=Faults.MAY) == []
+    log.before("a test", faults=Faults.MAY)
+    assert [finding.title for finding in log.after(faults=Faults.MUST)] == ["no IOMMU fault came"]
+
+
+def test_a_declared_iommu_fault_excuses_no_splat(log: KernelLog, ring: Ring) -> None:
+    log.before("a test", faults=Faults.MAY)
+    ring.say(FAULT)
+    ring.say(WARNING)
+    titles = [finding.title for finding in log.after(faults=Faults.MUST)]
+    assert titles == ["WARNING in sample_first"]
+
+
+def test_a_fault_is_not_asked_for_while_the_kernel_logs_none(log: KernelLog, ring: Ring) -> None:
+    """It logs a few within some seconds, and then none until these are over."""
+    log.before("a test", faults=Faults.MAY)
+    for _ in range(2):
+        ring.say(FAULT)
+    assert log.after(faults=Faults.MUST) == []
+    began = time.monotonic()
+    log.before("a test that declares none")
+    assert time.monotonic() - began < 0.2
+    log.before("the next test", faults=Faults.MAY)
+    assert time.monotonic() - began > 0.2
 
 
 def test_a_splat_between_tests_is_told_with_the_next_test(log: KernelLog, ring: Ring) -> None:

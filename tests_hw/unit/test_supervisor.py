@@ -109,3 +109,16 @@ def test_a_splat_that_a_test_told_of_is_told_once(supervised):
     whole = [SESSION, finished("a", "kernel log: WARNING in made_up"), finished("b")]
     results = supervised((whole, WARNING, Ending.EXITED, 0))
     assert [result.test for result in results] == ["a", "b"]
+
+
+def test_a_guest_that_does_not_end_after_its_verdict_gets_no_other(supervised):
+    unusable = {"event": "unusable", "text": "a hangs"}
+    first = ([SESSION, STARTED, finished("a", "hang: it"), unusable], WARNING, Ending.HUNG, None)
+    second = ([SESSION, finished("b")], "", Ending.EXITED, 0)
+    assert [result.test for result in supervised(first, second)] == ["a", "b"]
+
+
+def test_a_guest_that_hangs_after_a_good_test_is_told(supervised):
+    first = ([SESSION, STARTED, finished("a")], "", Ending.HUNG, None)
+    second = ([SESSION, finished("b")], "", Ending.EXITED, 0)
+    assert [result.test for result in supervised(first, second)] == ["a", "after a", "b"]

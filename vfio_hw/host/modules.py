@@ -1,6 +1,9 @@
 """Kernel modules: loaded or not, how many references, loading and unloading."""
 
+import contextlib
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError, KernelSplat, Unsupported
@@ -8,11 +11,68 @@ from vfio_hw.host.process import process_state
 from vfio_hw.host.sysfs import attribute, names_in
 
 MODULES = Path("/sys/module")
+_LOADABLE = Path("/proc/modules")
+
+# Ends with the errno as its status. O_NONBLOCK: a module in use is refused, not waited for.
+_DELETE = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+sys.exit(ctypes.get_errno() if libc.delete_module(sys.argv[1].encode(), os.O_NONBLOCK) else 0)
+"""
+
+
+class Deletion:
+    """One call of delete_module(2), made by a child process that holds nothing of ours open.
+
+    The module's exit function runs in that call, and waits there for whoever uses its devices.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        # A fresh interpreter, since a fork would have our descriptors and mappings; and a session
+        # of its own, since Ctrl-C at the terminal is not for the waiter.
+        self._child = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _DELETE, _kernel_name(name)],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def wait(self, deadline: float) -> int | None:
+        """The errno of the call (0: the module is gone), None when ``deadline`` seconds passed."""
+        try:
+            return self._child.wait(deadline)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def must_answer(self, deadline: float) -> int:
+        """The errno of the call; 0: the module is gone.
+
+        :raises KernelSplat: the call did not return within ``deadline`` seconds.
+        """
+        answer = self.wait(deadline)
+        if answer is None:
+            raise KernelSplat(
+                f"delete_module of {self.name} did not return within {deadline:g} s, look for who"
+                f" uses its devices: {process_state(self._child.pid)}",
+                oracle="hang",
+            )
+        return answer
+
+    def abandon(self) -> None:
+        """Kill the child, as far as it can be: one that waits in the kernel ends when it is let."""
+        self._child.kill()
+        self.wait(1.0)
 
 
 def is_loaded(name: str) -> bool:
     """The module is in the kernel, be it loaded or built in."""
     return (MODULES / _kernel_name(name)).is_dir()
+
+
+def loaded() -> list[str]:
+    """The modules that are loaded and not built in, in the order in which they were loaded."""
+    lines = _LOADABLE.read_text().splitlines()
+    return [line.split()[0] for line in reversed(lines)]
 
 
 def references(name: str) -> int | None:
@@ -59,6 +119,28 @@ def unload(name: str, deadline: float = 60.0) -> None:
             f"module {name} can not be unloaded: {answer or 'it is built in'}; references"
             f" {references(name)}, used by {', '.join(holders(name)) or 'no module'}"
         )
+
+
+@contextlib.contextmanager
+def deleting(name: str) -> Iterator[Deletion]:
+    """delete_module(2) of the module has been called inside; after, a call that waits is left."""
+    deletion = Deletion(name)
+    try:
+        yield deletion
+    finally:
+        deletion.abandon()
+
+
+def delete_errno(name: str, deadline: float = 60.0) -> int:
+    """Delete the module; returns 0, or EWOULDBLOCK when it, or what depends on it, is in use.
+
+    Unlike :func:`unload` this asks the kernel, whatever /proc/modules says of users.
+    Source: delete_module(2), with O_NONBLOCK.
+
+    :raises KernelSplat: the call did not return within ``deadline`` seconds.
+    """
+    with deleting(name) as deletion:
+        return deletion.must_answer(deadline)
 
 
 def _modprobe(arguments: list[str], deadline: float) -> str:

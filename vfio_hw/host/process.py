@@ -1,6 +1,7 @@
-"""What the kernel tells about one process: its state, what it waits for, the time it used."""
+"""What the kernel tells about processes: their states, what they wait for, the time they used."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,51 @@ class ProcessState:
         wchan = f", waits in {self.wchan}" if self.wchan else ""
         head = f"pid {self.pid} ({self.name}) state {self.state}{wchan}"
         return f"{head}\n{self.stack or '(no kernel stack to be read)'}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thread: its process, number, parent process, name and the letter of its state."""
+
+    pid: int
+    tid: int
+    parent: int
+    name: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} thread {self.tid} ({self.name}) state {self.state}"
+
+
+def processes(proc: Path = PROC) -> list[int]:
+    """The numbers of all processes, ascending."""
+    return sorted(int(entry.name) for entry in proc.iterdir() if entry.name.isdigit())
+
+
+def tasks(proc: Path = PROC) -> list[Task]:
+    """Every thread of every process, those of the kernel too."""
+    found = []
+    for pid in processes(proc):
+        directory = proc / str(pid) / "task"
+        try:
+            numbers = processes(directory)
+        except OSError:  # it ended meanwhile
+            continue
+        for tid in numbers:
+            if stat := stat_fields(tid, directory):
+                name, fields = stat
+                found.append(Task(pid, tid, int(fields[1]), name, fields[0]))
+    return found
+
+
+def of_family(pid: int, among: Iterable[Task]) -> list[Task]:
+    """The threads of a process and of all processes that descend from it."""
+    everyone = list(among)
+    family, size = {pid}, 0
+    while len(family) > size:
+        size = len(family)
+        family |= {task.pid for task in everyone if task.parent in family}
+    return [task for task in everyone if task.pid in family]
 
 
 def stat_fields(pid: int, proc: Path = PROC) -> tuple[str, list[str]] | None:

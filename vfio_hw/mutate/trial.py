@@ -16,7 +16,7 @@ from vfio_hw.vm.supervisor import Supervisor
 
 # Seconds without an event after which a guest is given up: a kernel that was broken on purpose may
 # well stop all of it.
-_SILENCE = 60.0
+_SILENCE = 90.0
 # pytest.ExitCode: usage error, nothing collected.
 _PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
 

@@ -2,28 +2,33 @@
 
 from vfio_hw.oracle.finding import Finding, Oracle
 from vfio_hw.oracle.hangs import Hangs
+from vfio_hw.oracle.iommu_faults import Faults
 from vfio_hw.oracle.kernel_log import KernelLog
+from vfio_hw.oracle.kmemleak import Kmemleak
 from vfio_hw.oracle.leaks import Leaks
 
 
 class Oracles:
     """All oracles, asked in an order in which each also sees what the others caused."""
 
-    def __init__(self, *, since_boot: bool = False) -> None:
+    def __init__(self, *, alone: bool = False) -> None:
         """Begin to listen.
 
-        :param since_boot: what the kernel has logged so far is judged too, with the first test.
+        :param alone: nobody else uses this machine, as in a guest of ours: what the kernel has
+            logged since it booted is judged too, with the first test, and so is what the machine
+            holds as a whole.
         """
-        self._hangs, self._leaks = Hangs(), Leaks()
-        self._log = KernelLog(since_boot=since_boot)
+        self._hangs, self._leaks = Hangs(), Leaks(alone=alone)
+        self._log = KernelLog(since_boot=alone)
+        self._kmemleak = Kmemleak()
 
-    def before(self, test: str) -> None:
-        """The test of this name is about to begin."""
-        oracles: tuple[Oracle, ...] = (self._log, self._leaks, self._hangs)
-        for oracle in oracles:
+    def before(self, test: str, *, faults: Faults = Faults.NONE) -> None:
+        """The test of this name is about to begin; ``faults``: of an IOMMU, that it declares."""
+        self._log.before(test, faults=faults)
+        for oracle in (self._leaks, self._hangs):
             oracle.before(test)
 
-    def after(self) -> list[Finding]:
+    def after(self, *, faults: Faults = Faults.NONE) -> list[Finding]:
         """Everything that is wrong after the test; the kernel log is read last.
 
         While something hangs the kernel holds locks, so that reading sysfs could hang too, and
@@ -31,7 +36,13 @@ class Oracles:
         """
         hanging = self._hangs.after()
         leaking = [] if hanging else self._leaks.after()
-        return hanging + leaking + self._log.after()
+        return hanging + leaking + self._log.after(faults=faults)
+
+    def scan_memory(self) -> list[Finding]:
+        """Memory that was lost since the last scan; takes seconds where the kernel can tell."""
+        lost = self._kmemleak.found()
+        # The kernel's own line about it is told by the objects, or was taken back.
+        return lost + [one for one in self._log.after() if not one.title.startswith("kmemleak:")]
 
     def close(self) -> list[Finding]:
         """No more tests: what the kernel has logged since the last one."""
@@ -40,4 +51,4 @@ class Oracles:
         return findings
 
 
-__all__ = ["Finding", "Oracle", "Oracles"]
+__all__ = ["Faults", "Finding", "Oracle", "Oracles"]

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.oracle.finding import Finding
+from vfio_hw.oracle.iommu_faults import Faults, iommu_faults
 from vfio_hw.oracle.splats import Splat, splats
 
 KMSG = Path("/dev/kmsg")
@@ -18,6 +20,14 @@ _NAME = "kernel log"
 _RECORD_SIZE = 8192  # PRINTKRB_RECORD_MAX is 1024; /dev/kmsg refuses a smaller buffer than needed
 _NOTICE = 5
 _LONGEST_MARKER = 900  # the kernel refuses to log more than 1024 bytes at once
+# The kernel logs few faults at a time: from the second on, the next may be kept back for so long.
+_FAULTS_AT_ONCE, _FAULTS_SECONDS = 2, 5.0  # DEFAULT_RATELIMIT_INTERVAL, and BURST in dmar_fault()
+_FAULT_DEADLINE = 2.0  # until a fault is logged
+_QUIET = (
+    0.05  # seconds without a line after which a report is whole, and a cause has had its effects
+)
+_LONGEST_REPORT = 3.0
+_PAUSE = 0.005
 _ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 
 
@@ -45,6 +55,8 @@ def parsed(record: bytes) -> Record:
 class KernelLog:
     """Finds every splat that the kernel logged, and text that was lost before it was read.
 
+    Faults of an IOMMU count like splats, unless the test has declared them; then they must come.
+
     What comes up between two tests is reported with the later one, which says so. Text that
     programs wrote into the log, the markers of this class among it, is never taken for a splat.
     """
@@ -60,13 +72,18 @@ class KernelLog:
             os.lseek(self._descriptor, 0, os.SEEK_END)
         self._sequence: int | None = None
         self._earlier: list[Finding] = []
+        self._lines: list[str] = []  # read, and not yet judged
+        self._faults_at: list[float] = []
 
     def close(self) -> None:
         """The log is not needed any more."""
         os.close(self._descriptor)
 
-    def before(self, test: str) -> None:
-        """Write a marker with the test's name into the log, for whoever reads a console later."""
+    def before(self, test: str, *, faults: Faults = Faults.NONE) -> None:
+        """Write a marker with the test's name into the log, for whoever reads a console later.
+
+        Before a test that must see a fault it waits until the kernel is ready to log one.
+        """
         # A descriptor of its own: the kernel limits the rate of writes for each open file.
         marker = self._open(os.O_WRONLY)
         try:
@@ -75,28 +92,72 @@ class KernelLog:
             os.close(marker)
         # To the marker and past it: its sequence number is what later losses are counted from.
         self._earlier = self._judge(f"logged before {test} began, after the test before it\n")
+        if faults is not Faults.NONE and len(self._faults_at) >= _FAULTS_AT_ONCE:
+            ready = self._faults_at[-1] + _FAULTS_SECONDS
+            time.sleep(max(0.0, ready - time.monotonic()))
 
-    def after(self) -> list[Finding]:
+    def after(self, *, faults: Faults = Faults.NONE) -> list[Finding]:
         """The splats since the test before this one was judged."""
         earlier, self._earlier = self._earlier, []
-        return earlier + self._judge("")
+        if faults is Faults.MUST:
+            return earlier + self._awaited() + self._judge("", faults)
+        return earlier + self._judge("", faults)
 
-    def _judge(self, preface: str) -> list[Finding]:
-        lines: list[str] = []
-        lost = 0
-        for record in self._records():
-            if self._sequence is not None and record.sequence > self._sequence + 1:
-                lost += record.sequence - self._sequence - 1
-            self._sequence = record.sequence
-            if record.facility == 0:
-                lines += record.text.split("\n")
-        found = _findings(preface, splats(lines))
+    def _awaited(self) -> list[Finding]:
+        """Wait for the faults that the test has declared; a finding when none comes."""
+        end = time.monotonic() + _FAULT_DEADLINE
+        self._read()
+        while not iommu_faults(self._lines):
+            if time.monotonic() > end:
+                text = (
+                    "the test declares faults of the IOMMU, and the kernel logged none within"
+                    f" {_FAULT_DEADLINE:g} s after it: the device was not stopped, or not reported"
+                )
+                return [Finding(_NAME, "no IOMMU fault came", text)]
+            time.sleep(_PAUSE)
+            self._read()
+        time.sleep(_QUIET)
+        return []
+
+    def _judge(self, preface: str, faults: Faults = Faults.NONE) -> list[Finding]:
+        lost = self._read()
+        if splats(self._lines):
+            lost += self._read_on()
+        lines, self._lines = self._lines, []
+        reached = iommu_faults(lines)
+        self._faults_at = self._recent() + [time.monotonic()] * len(reached)
+        found = _findings(preface, splats(lines) + (reached if faults is Faults.NONE else []))
         if lost:
             text = (
                 f"{preface}{lost} records were overwritten unread: boot with a larger log_buf_len"
             )
             found.append(Finding(_NAME, "the kernel log overflowed", text))
         return found
+
+    def _read_on(self) -> int:
+        """Wait for the rest of a report: its lines come one by one."""
+        end = time.monotonic() + _LONGEST_REPORT
+        lost, count = 0, -1
+        while count < len(self._lines) and time.monotonic() < end:
+            count = len(self._lines)
+            time.sleep(_QUIET)
+            lost += self._read()
+        return lost
+
+    def _recent(self) -> list[float]:
+        now = time.monotonic()
+        return [then for then in self._faults_at if now - then < _FAULTS_SECONDS]
+
+    def _read(self) -> int:
+        """Take what is new into ``_lines``; how many records were lost."""
+        lost = 0
+        for record in self._records():
+            if self._sequence is not None and record.sequence > self._sequence + 1:
+                lost += record.sequence - self._sequence - 1
+            self._sequence = record.sequence
+            if record.facility == 0:
+                self._lines += record.text.split("\n")
+        return lost
 
     def _records(self) -> Iterator[Record]:
         while True:

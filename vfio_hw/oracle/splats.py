@@ -1,17 +1,17 @@
 """Reports of faults in kernel text, each with the title that crash dashboards give it.
 
-The shapes are those of lib/bug.c, kernel/panic.c, mm/kasan/report.c, kernel/locking/lockdep.c and
-the other reporters, of Linux 6.1 to 7.3. A rule matches at the beginning of a line only: a device
-name before the same words makes them ordinary text.
+A rule matches at the beginning of a line only: a device name before the same words makes them
+ordinary text.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_SYMBOL = r"[A-Za-z_][\w.]*\+0x[0-9a-f]+/0x[0-9a-f]+"
+from vfio_hw.oracle.splat_rules import PANIC, RULES, SYMBOL, Rule
+
 _STAMP = re.compile(r"^(?:<\d+>)?(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?)?")
-_FRAME = re.compile(rf"^ *(?:\[<[0-9a-f]+>\] )?({_SYMBOL})|^RIP: [0-9a-f]{{4}}:({_SYMBOL})")
+_FRAME = re.compile(rf"^ *(?:\[<[0-9a-f]+>\] )?({SYMBOL})|^RIP: [0-9a-f]{{4}}:({SYMBOL})")
 _OPENING = re.compile(r"-+\[ cut here \]-+$|={20,}$")
 _CLOSING = re.compile(r"---\[ end (?:trace|Kernel panic)")
 _LONGEST = 120  # lines of one report
@@ -39,98 +39,6 @@ class Splat:
     text: str
 
 
-@dataclass(frozen=True)
-class _Rule:
-    pattern: re.Pattern[str]
-    title: str  # {function} and the groups of the pattern are filled in
-    leads: bool = False  # the oops or warning that follows within a few lines belongs to it
-    locks: bool = False  # the place is where the first lock it names was, or would be, taken
-
-
-def _rule(pattern: str, title: str, leads: bool = False, locks: bool = False) -> _Rule:
-    return _Rule(re.compile(pattern), title, leads, locks)
-
-
-_RULES = (
-    _rule(
-        rf"BUG: KASAN: (?P<what>[\w-]+)(?: in (?P<at>{_SYMBOL}))?",
-        "KASAN: {what}{access} in {function}",
-    ),
-    _rule(
-        rf"BUG: (?P<tool>KFENCE|KCSAN|KMSAN): (?P<what>[\w -]+?) in (?P<at>{_SYMBOL})",
-        "{tool}: {what} in {function}",
-    ),
-    _rule(
-        r"BUG: (?:unable to handle )?kernel NULL pointer dereference",
-        "BUG: unable to handle kernel NULL pointer dereference in {function}",
-        leads=True,
-    ),
-    _rule(
-        r"BUG: unable to handle (?:page fault|kernel paging request)",
-        "BUG: unable to handle kernel paging request in {function}",
-        leads=True,
-    ),
-    _rule(r"BUG: .*stack guard page was hit", "BUG: stack guard page was hit in {function}", True),
-    _rule(r"(?:watchdog: )?BUG: soft lockup", "BUG: soft lockup in {function}"),
-    _rule(r"(?:watchdog: )?(?:CPU\d+: )?Watchdog detected hard", "BUG: hard lockup in {function}"),
-    _rule(
-        r"BUG: (?P<what>sleeping function called from invalid context|scheduling while atomic)",
-        "BUG: {what} in {function}",
-    ),
-    _rule(r"BUG: Bad (?P<what>page \w+|rss-counter state)", "BUG: Bad {what} in {function}"),
-    _rule(r"BUG: (?P<what>(?:spin|rw)lock [\w ]+?) on CPU", "BUG: {what} in {function}"),
-    _rule(r"BUG: (?P<what>using \S+ in preemptible)", "BUG: {what} code in {function}"),
-    _rule(r"BUG (?P<what>\S+) \(.*?\): (?P<how>.*)", "BUG {what}: {how}"),
-    _rule(r"BUG: (?P<what>.*)", "BUG: {what}", leads=True),
-    _rule(r"\[ BUG: (?P<what>.*?)!? \]", "BUG: {what} in {function}", locks=True),
-    _rule(r"kernel BUG at ", "kernel BUG in {function}", leads=True),
-    _rule(r"PANIC: double fault", "PANIC: double fault in {function}", leads=True),
-    _rule(
-        r"(?:Oops: )?(?P<what>[A-Za-z][\w -]*?)(?:, .*)?: [0-9a-f]{4} (?:ilc:\d )?\[#\d+\]",
-        "{what} in {function}",
-        leads=True,
-    ),
-    _rule(r"list_(?:add|del) (?:corruption|double add)", "BUG: corrupted list in {function}", True),
-    _rule(
-        r"(?:usercopy: )?Kernel memory (?:exposure|overwrite) attempt detected",
-        "BUG: bad usercopy in {function}",
-        leads=True,
-    ),
-    _rule(r"refcount_t: ", "WARNING: refcount bug in {function}", leads=True),
-    _rule(r"rcuref - imbalanced put", "WARNING: rcuref bug in {function}", leads=True),
-    _rule(r"ODEBUG: \w+ [\w ]+\(active state", "WARNING: ODEBUG bug in {function}", leads=True),
-    _rule(rf"WARNING: CPU: \d+ PID: \d+ at (?:\S+ )?(?P<at>{_SYMBOL})", "WARNING in {function}"),
-    _rule(rf"WARNING: (?:.* )?at (?P<at>{_SYMBOL}).*, CPU#\d+: ", "WARNING in {function}"),
-    _rule(
-        r"WARNING: (?:possible \w+ (?:lock inversion|locking)|\S+-safe -> \S+-unsafe lock order)",
-        "possible deadlock in {function}",
-        locks=True,
-    ),
-    _rule(r"WARNING: inconsistent lock state", "inconsistent lock state in {function}", locks=True),
-    _rule(
-        r"WARNING: (?P<what>suspicious RCU usage|bad unlock balance|bad contention"
-        r"|Nested lock was not taken|chain_key collision)",
-        "WARNING: {what} in {function}",
-    ),
-    _rule(
-        r"WARNING: (?P<what>held lock freed|lock held when returning to user space)",
-        "WARNING: {what} in {function}",
-        locks=True,
-    ),
-    _rule(
-        r"WARNING: .* still has locks held!", "WARNING: locks still held in {function}", locks=True
-    ),
-    _rule(r"UBSAN: (?P<what>[\w-]+) in ", "UBSAN: {what} in {function}"),
-    _rule(r"INFO: task .*:\d+ blocked.* for more than", "INFO: task hung in {function}"),
-    _rule(
-        r"(?:rcu: )?INFO: \S+ (?:self-)?detected (?:expedited )?stalls? on CPU",
-        "INFO: rcu detected stall in {function}",
-    ),
-    _rule(r"INFO: (?P<what>trying to register non-static key)", "INFO: {what} in {function}"),
-    _rule(r"(?P<what>sysfs: cannot create duplicate filename)", "{what} in {function}"),
-    _rule(r"(?P<what>iommufd: Time out waiting for iommufd object)", "{what}"),
-)
-_PANIC = _rule(r"Kernel panic - not syncing: (?P<what>.*)", "kernel panic: {what}")
 _WARNING = re.compile(r"WARNING: .*\+0x")  # the line that follows the message of a WARN()
 _CONSEQUENCE = re.compile(
     r".*(?:Fatal exception|panic_on_warn|warned too often|hung_task|softlockup|hard LOCKUP"
@@ -146,7 +54,7 @@ def without_stamp(line: str) -> str:
 def splats(lines: Iterable[str]) -> list[Splat]:
     """Every report in these lines of a kernel log, from /dev/kmsg, dmesg or a console."""
     texts = [without_stamp(line) for line in lines]
-    starts: list[tuple[int, _Rule, re.Match[str]]] = []
+    starts: list[tuple[int, Rule, re.Match[str]]] = []
     for index, text in enumerate(texts):
         found = _matching(text, bool(starts))
         if found is None or (starts and _follows(texts, starts[-1], index, found[0])):
@@ -159,18 +67,18 @@ def splats(lines: Iterable[str]) -> list[Splat]:
     return [_splat(texts, *start, end) for start, end in zip(starts, ends, strict=False)]
 
 
-def _matching(text: str, seen: bool) -> tuple[_Rule, re.Match[str]] | None:
-    for rule in _RULES:
+def _matching(text: str, seen: bool) -> tuple[Rule, re.Match[str]] | None:
+    for rule in RULES:
         if match := rule.pattern.match(text):
             return rule, match
-    match = _PANIC.pattern.match(text)
+    match = PANIC.pattern.match(text)
     if match and not (seen and _CONSEQUENCE.match(text)):
-        return _PANIC, match
+        return PANIC, match
     return None
 
 
 def _follows(
-    texts: list[str], start: tuple[int, _Rule, re.Match[str]], index: int, rule: _Rule
+    texts: list[str], start: tuple[int, Rule, re.Match[str]], index: int, rule: Rule
 ) -> bool:
     """The line that ``rule`` found at ``index`` is the oops or warning announced at ``start``."""
     begin, opened, _ = start
@@ -179,12 +87,12 @@ def _follows(
     return rule.leads or _WARNING.match(texts[index]) is not None
 
 
-def _explains(texts: list[str], begin: int, index: int, rule: _Rule) -> bool:
+def _explains(texts: list[str], begin: int, index: int, rule: Rule) -> bool:
     """The line is the message of the WARN() just above it: some architectures print it after."""
     return rule.leads and index - begin == 1 and _WARNING.match(texts[begin]) is not None
 
 
-def _splat(texts: list[str], begin: int, rule: _Rule, match: re.Match[str], limit: int) -> Splat:
+def _splat(texts: list[str], begin: int, rule: Rule, match: re.Match[str], limit: int) -> Splat:
     first = begin
     for index in range(begin, max(begin - 4, -1), -1):
         if _OPENING.match(texts[index]):
@@ -199,7 +107,7 @@ def _splat(texts: list[str], begin: int, rule: _Rule, match: re.Match[str], limi
     return Splat(_title(rule, match, report[begin - first :]), "\n".join(report))
 
 
-def _title(rule: _Rule, match: re.Match[str], report: list[str]) -> str:
+def _title(rule: Rule, match: re.Match[str], report: list[str]) -> str:
     groups = match.groupdict()
     access = re.match(r"(Read|Write) (?:of|at) ", report[1] if len(report) > 1 else "")
     values = {name: _normal(text or "") for name, text in groups.items()}
@@ -214,7 +122,7 @@ def _function(at: str | None, report: list[str], locks: bool) -> str:
     """The function to blame: the first of those on the stack that acted on its own behalf."""
     candidates = [at] if at else []
     if locks:
-        candidates += re.findall(rf", at: ({_SYMBOL})", "\n".join(report))[:1]
+        candidates += re.findall(rf", at: ({SYMBOL})", "\n".join(report))[:1]
     for index, text in enumerate(report):
         if text.strip() == "stack backtrace:":  # lockdep prints stacks of other times before it
             report = report[index:]

@@ -27,7 +27,7 @@ SUBJECTS = (
     *("container", "group", "device", "region", "irq", "pci", "ccw_ap", "gfx", "cdev"),
     *("feature", "migration", "dma_logging", "type1", "spapr", "zdev"),
     *("iommufd_object", "iommufd_ioas", "iommufd_hwpt", "iommufd_hw_info"),
-    *("iommufd_viommu", "iommufd_fault"),
+    *("iommufd_viommu", "iommufd_fault", "kvm"),
 )
 
 _IOCTL_CDEF = """
@@ -85,7 +85,7 @@ def _ffi() -> cffi.FFI:
     ffi.cdef(_cdef_text())
     ffi.cdef(_IOCTL_CDEF)
     ffi.cdef((_RACE / "engine.cdef").read_text())
-    requests = " ".join(re.findall(r"^#define (\w+) _IO\(", c_text(), re.MULTILINE))
+    requests = " ".join(re.findall(r"^#define (\w+) _IO[WR]*\(", c_text(), re.MULTILINE))
     strings = f'#define VFIO_HW_REQUESTS "{requests}"\n#define VFIO_HW_INPUTS "{_inputs()}"\n'
     source = "#include <errno.h>\n" + c_text() + strings + _IOCTL_C + '#include "engine.h"\n'
     ffi.set_source(MODULE, source, compiler_verbose=0)

@@ -10,10 +10,15 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 
-_STRUCT = re.compile(r"\bstruct\s+((?:vfio|iommu|iommufd)_\w+)\s*\{")
+# Of linux/kvm.h only what VFIO has to do with; all the rest of it would be new names to us.
+_KVM = r"KVM_(?:(?:GET_)?API_VERSION|CREATE_VM|CREATE_DEVICE\w*|[A-Z]+_DEVICE_ATTR)"
+_NAME = rf"_*(?:VFIO|IOMMU|IOMMUFD)_\w+|KVM_DEV_(?:TYPE_)?VFIO\w*|{_KVM}"
+_STRUCT = re.compile(
+    r"\bstruct\s+((?:vfio|iommu|iommufd)_\w+|kvm_create_device|kvm_device_attr)\s*\{"
+)
 _ENUM = re.compile(r"\benum\b[^{};]*\{([^}]*)\}")
-_MACRO = re.compile(r"^#define (_*(?:VFIO|IOMMU|IOMMUFD)_\w+) (.+)$", re.MULTILINE)
-_CONSTANT = re.compile(r"_*(?:VFIO|IOMMU|IOMMUFD)_\w+")
+_MACRO = re.compile(rf"^#define ({_NAME}) (.+)$", re.MULTILINE)
+_CONSTANT = re.compile(_NAME)
 
 _PROBE = """
 #include <stddef.h>

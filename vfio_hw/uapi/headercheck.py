@@ -13,7 +13,7 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.uapi.builder import c_text
 from vfio_hw.uapi.facts import Facts, facts
 
-_HEADERS = ("linux/vfio.h", "linux/vfio_zdev.h", "linux/iommufd.h")
+_HEADERS = ("linux/vfio.h", "linux/vfio_zdev.h", "linux/iommufd.h", "linux/kvm.h")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """The container: an address space of iovas that groups share, and its Type1 IOMMU."""
 
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfio_hw.uapi import ioctl, lib, struct
+from vfio_hw.uapi import CData, ffi, ioctl, lib, struct
 from vfio_hw.vfio.descriptor import Descriptor, errno_of, open_offered
 from vfio_hw.vfio.info import ask, capability
 
@@ -91,15 +92,71 @@ class Container(Descriptor):
         :raises KernelRefused: EINVAL when the range is not aligned, empty or cuts a mapping in two
             (ENOENT from iommufd), EOVERFLOW when it wraps.
         """
-        return self._unmap(0, iova, size)
+        return self.unmap_with(0, iova, size)
 
     unmap_dma_errno = errno_of(unmap_dma)
 
     def unmap_all(self) -> int:
         """Take back every mapping; returns how many bytes were mapped."""
-        return self._unmap(lib.VFIO_DMA_UNMAP_FLAG_ALL, 0, 0)
+        return self.unmap_with(lib.VFIO_DMA_UNMAP_FLAG_ALL, 0, 0)
 
-    def _unmap(self, flags: int, iova: int, size: int) -> int:
-        unmap = struct("vfio_iommu_type1_dma_unmap", flags=flags, iova=iova, size=size)
-        ioctl(self.fileno(), "VFIO_IOMMU_UNMAP_DMA", unmap, on=self.name)
-        return int(unmap.size)
+    def unmap_with(self, flags: int, iova: int, size: int, data: bytes = b"") -> int:
+        """VFIO_IOMMU_UNMAP_DMA, as it is; returns how many bytes were found in the range.
+
+        :param flags: VFIO_DMA_UNMAP_FLAG_ALL, _VADDR (only their addresses become invalid),
+            _GET_DIRTY_BITMAP (with a ``struct vfio_bitmap`` as data).
+        :raises KernelRefused: EINVAL for flags that do not go together, or with ALL and a range;
+            EBUSY for VADDR while a mediated device is there.
+        """
+        request = struct("vfio_iommu_type1_dma_unmap", flags=flags, iova=iova, size=size, data=data)
+        ioctl(self.fileno(), "VFIO_IOMMU_UNMAP_DMA", request, on=self.name)
+        return int(request.size)
+
+    unmap_with_errno = errno_of(unmap_with)
+
+    def unmap_dirty(self, iova: int, size: int) -> bytes:
+        """Take back the mappings in the range; returns which pages were dirty, a bit for each.
+
+        :raises KernelRefused: EINVAL while dirty pages are not tracked; else as :meth:`unmap_dma`.
+        """
+        words, bitmap = _bitmap(size, mmap.PAGESIZE)
+        flag = lib.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP
+        self.unmap_with(flag, iova, size, bytes(ffi.buffer(bitmap)))
+        return bytes(ffi.buffer(words))
+
+    unmap_dirty_errno = errno_of(unmap_dirty)
+
+    def dirty_pages(self, flags: int, data: bytes = b"") -> None:
+        """VFIO_IOMMU_DIRTY_PAGES, as it is: one of VFIO_IOMMU_DIRTY_PAGES_FLAG_START, _STOP.
+
+        :raises KernelRefused: EINVAL for other flags, or for several; EACCES from a Type1 of the
+            first version.
+        """
+        request = struct("vfio_iommu_type1_dirty_bitmap", flags=flags, data=data)
+        ioctl(self.fileno(), "VFIO_IOMMU_DIRTY_PAGES", request, on=self.name)
+
+    dirty_pages_errno = errno_of(dirty_pages)
+
+    def dirty_bitmap(
+        self, iova: int, size: int, pgsize: int = mmap.PAGESIZE, room: int | None = None
+    ) -> bytes:
+        """Which pages of the range are dirty, a bit for each, since this was last asked.
+
+        :param room: bytes that the bitmap is said to have; by default as many as it needs.
+        :raises KernelRefused: EINVAL while dirty pages are not tracked, for another page size, and
+            for a range that is not aligned, cuts a mapping in two, or needs more room.
+        """
+        words, bitmap = _bitmap(min(size, 1 << 30), pgsize, room)
+        get = struct("vfio_iommu_type1_dirty_bitmap_get", iova=iova, size=size)
+        get.bitmap = bitmap[0]
+        self.dirty_pages(lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, bytes(ffi.buffer(get)))
+        return bytes(ffi.buffer(words))
+
+    dirty_bitmap_errno = errno_of(dirty_bitmap)
+
+
+def _bitmap(size: int, pgsize: int, room: int | None = None) -> tuple[CData, CData]:
+    """Zeroed words for the pages of ``size`` bytes, and the struct vfio_bitmap of them."""
+    words = ffi.new("uint64_t[]", max(1, -(-size // (pgsize * 64))))
+    length = ffi.sizeof(words) if room is None else room
+    return words, struct("vfio_bitmap", pgsize=pgsize, size=length, data=words)

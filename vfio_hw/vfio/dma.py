@@ -4,6 +4,7 @@ import contextlib
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from vfio_hw.errors import HarnessError
@@ -84,3 +85,23 @@ def first_iova(iommu: Iommu, size: int = PAGE) -> int:
         if aligned + size - 1 <= last:
             return aligned
     raise HarnessError(f"{iommu.name} has no {size} bytes of iovas in one range: map less")
+
+
+@dataclass(frozen=True)
+class Accounted:
+    """Bytes of a process that the kernel counts as locked and as pinned."""
+
+    locked: int
+    pinned: int
+
+
+def accounted(pid: int | str = "self") -> Accounted:
+    """What is counted for the process now.
+
+    Type1 counts a mapping as locked; iommufd as pinned, and in a container's place as locked too.
+    Source: Documentation/filesystems/proc.rst, VmLck and VmPin.
+    """
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = dict(line.split(":", 1) for line in lines)
+    locked, pinned = (int(found[name].split()[0]) * 1024 for name in ("VmLck", "VmPin"))
+    return Accounted(locked, pinned)

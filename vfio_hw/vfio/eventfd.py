@@ -16,6 +16,10 @@ class EventFd(Descriptor):
     def __init__(self, name: str = "eventfd") -> None:
         super().__init__(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), name)
 
+    def signal(self) -> None:
+        """Signal it ourselves, for whoever listens in the kernel."""
+        os.eventfd_write(self.fileno(), 1)
+
     def fired(self) -> int:
         """How often it was signalled since it was last asked."""
         try:

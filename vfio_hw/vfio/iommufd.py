@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vfio_hw.uapi import ffi, ioctl, ioctl_errno, lib, struct
 from vfio_hw.vfio.container import READ_WRITE, Container
-from vfio_hw.vfio.descriptor import errno_of
+from vfio_hw.vfio.descriptor import Descriptor, errno_of
 
 _ALL = 2**64 - 1
 
@@ -76,14 +76,9 @@ class Ioas:
 
         :raises KernelRefused: as there.
         """
-        access = lib.IOMMU_IOAS_MAP_FIXED_IOVA
-        if flags & lib.VFIO_DMA_MAP_FLAG_READ:
-            access |= lib.IOMMU_IOAS_MAP_READABLE
-        if flags & lib.VFIO_DMA_MAP_FLAG_WRITE:
-            access |= lib.IOMMU_IOAS_MAP_WRITEABLE
         request = struct(
             "iommu_ioas_map",
-            flags=access,
+            flags=_access(flags),
             ioas_id=self.id,
             user_va=vaddr,
             length=size,
@@ -92,6 +87,28 @@ class Ioas:
         ioctl(self.iommufd.fileno(), "IOMMU_IOAS_MAP", request, on=self.name)
 
     map_dma_errno = errno_of(map_dma)
+
+    def map_file(
+        self, iova: int, file: Descriptor, start: int, size: int, flags: int = READ_WRITE
+    ) -> None:
+        """IOMMU_IOAS_MAP_FILE at a fixed iova: ``size`` bytes from ``start`` on of a memory file.
+
+        :param file: a memfd or a dma-buf.
+        :raises KernelRefused: EINVAL for a range that the file has not, ENODEV for a dma-buf that
+            shows nothing now, EEXIST when a mapping overlaps.
+        """
+        request = struct(
+            "iommu_ioas_map_file",
+            flags=_access(flags),
+            ioas_id=self.id,
+            fd=file.fileno(),
+            start=start,
+            length=size,
+            iova=iova,
+        )
+        ioctl(self.iommufd.fileno(), "IOMMU_IOAS_MAP_FILE", request, on=self.name)
+
+    map_file_errno = errno_of(map_file)
 
     def unmap_dma(self, iova: int, size: int) -> int:
         """IOMMU_IOAS_UNMAP; returns how many bytes were mapped in the range.
@@ -123,3 +140,13 @@ class Ioas:
     def destroy(self) -> None:
         """Destroy the address space and its mappings."""
         self.iommufd.destroy(self.id)
+
+
+def _access(flags: int) -> int:
+    """The flags of a mapping at a fixed iova, from those of a container's."""
+    access: int = lib.IOMMU_IOAS_MAP_FIXED_IOVA
+    if flags & lib.VFIO_DMA_MAP_FLAG_READ:
+        access |= lib.IOMMU_IOAS_MAP_READABLE
+    if flags & lib.VFIO_DMA_MAP_FLAG_WRITE:
+        access |= lib.IOMMU_IOAS_MAP_WRITEABLE
+    return access

@@ -2,29 +2,23 @@
 
 import contextlib
 import enum
-import fcntl
 import json
 import os
 import selectors
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vfio_hw.vm import qemu
-from vfio_hw.vm.initramfs import initramfs
-from vfio_hw.vm.topology import Topology
+from vfio_hw.vm.power import PORT_SIZE, Guest, power_on
 
 _ALIVE = b"Linux version"
 _PANIC = b"Kernel panic - not syncing"
 _CONSOLE, _EVENTS, _OUTPUT = range(3)
 # A panic prints its trace after the sentence that we recognise it by.
 _LAST_WORDS = 3.0
-# QEMU throws away what a port can not take at once: room for what a guest says while the harness is
-# busy or stopped.  A socket would not do: it counts many times the size of small writes.
-_PORT_SIZE = 1 << 20
 
 Event = dict[str, Any]
 
@@ -50,27 +44,12 @@ class GuestRun:
 
 
 @dataclass(frozen=True)
-class Guest:
-    """What to boot and what to run in it."""
-
-    image: Path
-    modules: Path | None
-    topology: Topology
-    argv: Sequence[str]
-    cwd: Path = field(default_factory=Path.cwd)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    accelerator: str = "tcg"
-    cpus: int = 2
-    memory: str = "2G"
-    append: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
 class Deadlines:
     """Seconds that each stretch of a guest's life may take."""
 
     boot: float = 60.0  # until our first process runs, and from then until the first event
     silence: float | None = None  # between two events, from then on
+    farewell: float = 10.0  # between two events, once the guest has said that it is unusable
     whole: float = 3600.0  # from power-on to the end
 
 
@@ -105,7 +84,7 @@ class _Life:
         self._on_event, self._on_output = on_event, on_output
         self._console, self._pending = bytearray(), b""
         self._status: int | None = None
-        self._booted = self._spoken = self._ended_itself = False
+        self._booted = self._spoken = self._unusable = self._ended_itself = False
         self._failure = ""
         self._started = self._heard = time.monotonic()
         self._panicked_at: float | None = None
@@ -113,7 +92,7 @@ class _Life:
     def lived(self) -> GuestRun:
         """Power on, listen until an end, power off."""
         with (self._out / "console.log").open("ab") as console:
-            process, ports = self._power_on()
+            process, ports = power_on(self._guest, self._out / "qemu.log")
             try:
                 self._listen(process, ports, console)
             finally:
@@ -125,45 +104,6 @@ class _Life:
         ending, text = self._judged(process.returncode or 0)
         seconds = time.monotonic() - self._started
         return GuestRun(ending, self._status, seconds, self._out / "console.log", text)
-
-    def _power_on(self) -> tuple[subprocess.Popen[bytes], list[int]]:
-        guest = self._guest
-        content = initramfs(
-            guest.argv, environment=guest.environment, cwd=guest.cwd, modules=guest.modules
-        )
-        archive = os.memfd_create("initramfs")
-        with open(archive, "wb", closefd=False) as file:
-            file.write(content)
-        pipes = [os.pipe() for _ in range(3)]
-        theirs = [pipe[1] for pipe in pipes]
-        for port in theirs:
-            with contextlib.suppress(PermissionError):  # the system allows its users less
-                fcntl.fcntl(port, fcntl.F_SETPIPE_SZ, _PORT_SIZE)
-        line = qemu.command_line(
-            image=guest.image,
-            initramfs=Path(f"/proc/self/fd/{archive}"),
-            topology=guest.topology,
-            ports=theirs,
-            accelerator=guest.accelerator,
-            cpus=guest.cpus,
-            memory=guest.memory,
-            append=guest.append,
-        )
-        try:
-            with (self._out / "qemu.log").open("wb") as log:
-                process = subprocess.Popen(
-                    line,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=[*theirs, archive],
-                    # Ctrl-C is for the harness, which ends its guests itself.
-                    start_new_session=True,
-                )
-        finally:
-            for descriptor in (archive, *theirs):
-                os.close(descriptor)
-        return process, [pipe[0] for pipe in pipes]
 
     def _listen(
         self, process: subprocess.Popen[bytes], ports: list[int], console: BinaryIO
@@ -180,7 +120,7 @@ class _Life:
                 if left <= 0 and not ready:
                     return
                 for key, _ in ready:
-                    data = os.read(key.fd, _PORT_SIZE)
+                    data = os.read(key.fd, PORT_SIZE)
                     if not data:
                         selector.unregister(key.fileobj)
                     self._take(key.data, data, console)
@@ -219,6 +159,7 @@ class _Life:
             self._failure = str(event["text"])
         else:
             self._spoken = True
+            self._unusable |= kind == "unusable"
             self._on_event(event)
 
     def _time_left(self) -> float:
@@ -230,6 +171,9 @@ class _Life:
             # Before its first word the command has to load all its code over 9p.
             patience = 0.0 if self._spoken else self._deadlines.boot
             limits.append(self._heard + max(patience, self._deadlines.silence))
+        if self._unusable:
+            # What made it so may well hold its command for ever.
+            limits.append(self._heard + self._deadlines.farewell)
         if self._panicked_at is not None:
             limits.append(self._panicked_at + _LAST_WORDS)
         return min(limits) - now
@@ -245,6 +189,8 @@ class _Life:
             return Ending.NO_BOOT, self._failure or self._qemu_said(returncode)
         if self._time_left() > 0:
             return Ending.PANICKED, "the guest was reset without a word on its console"
+        if self._unusable:
+            return Ending.HUNG, "the guest was unusable and did not end itself"
         stage = "after it booted" if self._booted else "while it booted"
         return Ending.HUNG, f"the guest said nothing more {stage}, until the deadline"
 
@@ -255,3 +201,6 @@ class _Life:
             why = own[-1] if own else "it said nothing: is the image a kernel?"
             return f"QEMU ended with status {returncode} before a kernel spoke: {why}"
         return "no kernel spoke on the console before the deadline"
+
+
+__all__ = ["Deadlines", "Ending", "Event", "Guest", "GuestRun", "run"]

@@ -98,7 +98,7 @@ class Supervisor:
             whole = ended.ending is Ending.EXITED and self._progress.running is None
             if whole:
                 self._overheard(ended, number)
-            else:
+            elif not self._given_up(ended):
                 self._settle(ended, number)
             left = self._progress.left
             if not left or (whole and not self._progress.unusable):
@@ -161,6 +161,11 @@ class Supervisor:
         self._progress.told |= {title.partition(": ")[2] for title in result.findings}
         self._log.write(result.as_event())
         self._on_result(result)
+
+    def _given_up(self, ended: GuestRun) -> bool:
+        """The guest did not end itself because of what already has its verdict."""
+        progress = self._progress
+        return progress.unusable and not progress.running and ended.ending is Ending.HUNG
 
     def _settle(self, ended: GuestRun, number: int) -> None:
         """Give what was going on when the guest died its verdict."""

@@ -1,0 +1,322 @@
+"""This file checks that what is done and undone many times leaves no more than done once (P3, P9).
+
+A single object that is lost hides in the noise of a machine; one in every cycle does not.
+"""
+
+import ctypes
+import errno
+import uuid
+from collections.abc import Callable, Hashable
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.errors import KernelRefused
+from vfio_hw.fixtures import Target
+from vfio_hw.host.binding import rebind, unbind
+from vfio_hw.host.forked import forked
+from vfio_hw.host.mdev import MdevType, created, type_by_id
+from vfio_hw.oracle.growth import growth
+from vfio_hw.uapi import lib
+from vfio_hw.vfio import irq
+from vfio_hw.vfio.cdev import Cdev
+from vfio_hw.vfio.container import Container
+from vfio_hw.vfio.dma import mapped, memory
+from vfio_hw.vfio.eventfd import EventFd
+from vfio_hw.vfio.group import Group
+from vfio_hw.vfio.iommufd import Iommufd
+from vfio_hw.vfio.kvm import Vm
+from vfio_hw.vfio.opened import opened
+
+KINDS = ["mtty-1", "mtty-2", "mdpy-vga", "mdpy-xga", "mdpy-hd", "mbochs-small", "mbochs-large"]
+MODES = ["vfio_type1v2_iommu", "iommufd"]
+# Enough that the pages of it show as pages, and as page tables.
+SIZE = 4 << 20
+
+
+def leaves_nothing(cycle: Callable[[], Hashable], cycles: int) -> None:
+    """Nothing grows with the cycles, and each gives the same answer."""
+    found, answers = growth(cycle, cycles)
+    assert not found, "; ".join(found)
+    assert len(answers) == 1, f"not every cycle got the same: {sorted(map(str, answers))}"
+
+
+def numbers(path: Path) -> Hashable:
+    """What a device was given: group, name of the character device, both device numbers."""
+    group = (path / "iommu_group").readlink().name
+    (entry,) = (path / "vfio-dev").iterdir()
+    node = Path("/sys/class/vfio", group, "dev").read_text()
+    return group, entry.name, node, (entry / "dev").read_text()
+
+
+def create_errno(kind: MdevType, name: str) -> int:
+    try:
+        kind.create(name)
+    except KernelRefused as refused:
+        return refused.errno or 0
+    return 0
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("identity", KINDS)
+def test_creating_and_removing_mediated_devices(identity):
+    kind, name = type_by_id(identity), str(uuid.uuid4())
+
+    def cycle() -> Hashable:
+        with created(kind, name) as mdev:
+            return numbers(mdev.path), kind.available_instances
+
+    leaves_nothing(cycle, 30)
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.parametrize("identity", ["mdpy-vga", "mbochs-large"])
+def test_creating_where_no_instance_is_left(identity):
+    """Each is refused at another depth: by mdev's own count, and by the driver's first step."""
+    kind = type_by_id(identity)
+    made = [kind.create(str(uuid.uuid4())) for _ in range(kind.available_instances)]
+    refused = str(uuid.uuid4())
+    try:
+        leaves_nothing(lambda: create_errno(kind, refused), 60)
+        last = made.pop()
+        given = numbers(last.path)
+        last.remove()
+        with created(kind, refused) as mdev:
+            assert numbers(mdev.path) == given
+    finally:
+        for mdev in made:
+            mdev.remove()
+
+
+@pytest.mark.promise("P3")
+def test_creating_under_a_uuid_that_is_taken(mtty):
+    kind = type_by_id("mdpy-vga")
+    leaves_nothing(lambda: create_errno(kind, mtty.uuid), 60)
+
+
+@pytest.mark.promise("P3")
+def test_binding_and_unbinding_a_function(pci_device: Target):
+    function = pci_device.handle
+
+    def cycle() -> Hashable:
+        unbind(function)
+        rebind(function, "vfio-pci")
+        return numbers(function.path)
+
+    leaves_nothing(cycle, 20)
+
+
+@pytest.mark.promise("P9")
+@pytest.mark.parametrize("mode", MODES)
+def test_opening_and_closing(device: Target, mode):
+    def cycle() -> Hashable:
+        with opened(device.path, mode) as user:
+            return user.device.info().flags
+
+    leaves_nothing(cycle, 20)
+
+
+@pytest.mark.promise("P9")
+def test_opening_and_closing_nodes_alone(device: Target):
+    def cycle() -> None:
+        with Container(), Group(device.iommu_group):
+            pass
+        with Iommufd(), Cdev(device.path):
+            pass
+
+    leaves_nothing(cycle, 50)
+
+
+@pytest.mark.promise("P9")
+def test_two_descriptors_of_a_device(device: Target):
+    with opened(device.path, "vfio_type1v2_iommu") as user:
+
+        def cycle() -> None:
+            with user.group.device(device.name), user.group.device(device.name):
+                pass
+
+        leaves_nothing(cycle, 50)
+
+
+@pytest.mark.promise("P7")
+def test_opening_what_is_refused(device: Target):
+    """The group without IOMMU, a name that is not there, a bind to what is no iommufd."""
+
+    def cycle() -> Hashable:
+        with Container() as container, Group(device.iommu_group) as group:
+            before = group.device_errno(device.name)
+            group.set_container(container)
+            answers = before, group.device_errno(device.name), group.device_errno("nobody")
+        with Container() as no_iommufd, Cdev(device.path) as cdev:
+            return *answers, cdev.bind_iommufd_errno(no_iommufd), cdev.attach_errno(1)
+
+    leaves_nothing(cycle, 30)
+    expected = (errno.EINVAL, errno.EINVAL, errno.ENODEV, errno.EBADFD, errno.EINVAL)
+    assert cycle() == expected
+
+
+@pytest.mark.promise("P7")
+def test_binding_and_attaching_what_is_refused(device: Target):
+    with opened(device.path, "iommufd") as user, Iommufd() as other:
+
+        def cycle() -> Hashable:
+            with Cdev(device.path) as second:
+                refused = second.bind_iommufd_errno(other)
+            return refused, user.cdev.bind_iommufd_errno(other), user.cdev.attach_errno(12345)
+
+        leaves_nothing(cycle, 40)
+        assert cycle() == (errno.EINVAL, errno.EINVAL, errno.ENOENT)
+
+
+@pytest.mark.promise("P9")
+def test_attaching_to_one_address_space_and_another(device: Target):
+    with opened(device.path, "iommufd") as user:
+
+        def cycle() -> None:
+            ioas = user.iommufd.ioas_alloc()
+            user.cdev.attach(ioas)
+            user.cdev.detach()
+            ioas.destroy()
+
+        leaves_nothing(cycle, 30)
+
+
+@pytest.mark.promise("P9")
+def test_a_container_and_its_groups(device: Target):
+    """Set without an IOMMU, with each Type1, taken out, and left for the close."""
+
+    def cycle() -> None:
+        with Group(device.iommu_group) as group, Container() as container:
+            group.set_container(container)
+            group.unset_container()
+            for kind in (lib.VFIO_TYPE1_IOMMU, lib.VFIO_TYPE1v2_IOMMU):
+                group.set_container(container)
+                container.set_iommu(kind)
+                group.unset_container()
+            group.set_container(container)
+
+    leaves_nothing(cycle, 20)
+
+
+@pytest.mark.promise("P9")
+def test_asking_for_extensions():
+    def cycle() -> Hashable:
+        with Container() as container:
+            return tuple(container.check_extension(number) for number in range(16))
+
+    leaves_nothing(cycle, 50)
+
+
+@pytest.mark.promise("P9")
+@pytest.mark.parametrize("mode", MODES)
+def test_mapping_and_unmapping(device: Target, mode):
+    with opened(device.path, mode) as user:
+
+        def cycle() -> None:
+            with mapped(user.iommu, SIZE):
+                pass
+
+        leaves_nothing(cycle, 20)
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize("mode", MODES)
+def test_mapping_what_is_refused(edu, mode):
+    """What overlaps, and what ends in memory that may not be touched, after much that may be."""
+    with (
+        opened(edu.path, mode) as user,
+        mapped(user.iommu, SIZE) as (there, iova),
+        memory(SIZE) as half,
+    ):
+        forbid(half.vaddr + SIZE // 2, SIZE // 2)
+
+        def cycle() -> Hashable:
+            again = user.iommu.map_dma_errno(iova, there.vaddr, SIZE)
+            return again, user.iommu.map_dma_errno(iova + SIZE, half.vaddr, SIZE)
+
+        leaves_nothing(cycle, 30)
+        assert cycle() == (errno.EEXIST, errno.EFAULT)
+
+
+def forbid(vaddr: int, size: int) -> None:
+    """Nobody may touch this memory of ours any more."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(vaddr), ctypes.c_size_t(size), 0) == 0
+
+
+@pytest.mark.promise("P9")
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mapping_that_is_left_to_the_close(device: Target, mode):
+    def cycle() -> None:
+        with memory(SIZE) as new, opened(device.path, mode) as user:
+            user.iommu.map_dma(SIZE, new.vaddr, SIZE)
+
+    leaves_nothing(cycle, 20)
+
+
+@pytest.mark.promise("P9")
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mapping_whose_owner_is_killed(device: Target, mode):
+    with opened(device.path, mode):
+        pass  # a kernel without this mode says so here, where it skips the test
+
+    def own(ready: Callable[[], None]) -> None:
+        with memory(SIZE) as new, opened(device.path, mode) as user:
+            user.iommu.map_dma(SIZE, new.vaddr, SIZE)
+            ready()
+
+    def cycle() -> None:
+        with forked(own):
+            pass
+
+    leaves_nothing(cycle, 12)
+
+
+@pytest.mark.promise("P9")
+def test_arming_and_disarming_each_interrupt(device: Target):
+    """The last vectors are left to the close of the device."""
+
+    def cycle() -> Hashable:
+        with opened(device.path, "vfio_type1v2_iommu") as user, EventFd() as eventfd:
+            indices = range(user.device.info().num_irqs)
+            return tuple(index for index in indices if arms(user.device, index, eventfd))
+
+    leaves_nothing(cycle, 20)
+    assert cycle(), "no interrupt can be armed"
+
+
+def arms(device, index: int, eventfd: EventFd) -> bool:
+    """Arm a vector of the index, replace its eventfd, take that away, and arm it again."""
+    if irq.arm_errno(device, index, [eventfd]):
+        return False
+    irq.arm(device, index, [eventfd])
+    irq.arm(device, index, [None])
+    irq.disarm_errno(device, index)
+    return irq.arm_errno(device, index, [eventfd]) == 0
+
+
+@pytest.mark.promise("P9")
+def test_asking_and_reading(device: Target):
+    """Every region and index is described, and config space is read."""
+    with opened(device.path, "vfio_type1v2_iommu") as user:
+
+        def cycle() -> Hashable:
+            info = user.device.info()
+            regions = [user.device.region_errno(index) for index in range(info.num_regions)]
+            irqs = [user.device.irq_errno(index) for index in range(info.num_irqs)]
+            return *regions, *irqs, user.device.config().region.read(0, 64)
+
+        leaves_nothing(cycle, 40)
+
+
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize("mode", MODES)
+def test_a_virtual_machine_and_its_device(kvm, mtty, mode):
+    def cycle() -> None:
+        with Vm() as vm, vm.vfio() as bridge, opened(mtty.path, mode) as user:
+            bridge.add(user.group or user.device)
+            if user.group:
+                user.device.close()
+                user.group.device(mtty.uuid).close()
+
+    leaves_nothing(cycle, 20)

@@ -1,0 +1,38 @@
+"""Faults that an IOMMU reported: a device reached for memory that is not mapped for it.
+
+After a test that did not mean to they are as bad as a splat; a test that does mean to declares
+them. The messages are those of drivers/iommu/intel/dmar.c, amd/iommu.c and virtio-iommu.c, of
+Linux 6.1 to 7.3.
+"""
+
+import re
+from collections.abc import Iterable
+from enum import Enum
+
+from vfio_hw.oracle.splats import Splat, without_stamp
+
+_INTEL = re.compile(
+    r"DMAR: \[(?P<what>[\w-]+(?: \w+)??)(?: NO_PASID| PASID 0x[0-9a-f]+)?\] Request device"
+    r" .*\[fault reason 0x[0-9a-f]+\] (?P<why>.*)"
+)
+_AMD = re.compile(r"(?:\S+ \S+: )?AMD-Vi: Event logged \[(?P<what>\w+)")
+_VIRTIO = re.compile(r"virtio_iommu \S+: (?P<what>\w+(?: \w+)*) fault from EP \d+")
+
+
+class Faults(Enum):
+    """What a test has declared of IOMMU faults."""
+
+    NONE = "none"  #: it did not declare any
+    MAY = "may"  #: it declared them, and did not come to its end
+    MUST = "must"  #: it declared them
+
+
+def iommu_faults(lines: Iterable[str]) -> list[Splat]:
+    """Every fault in these lines of a kernel log, one line each."""
+    found = []
+    for line in map(without_stamp, lines):
+        if match := _INTEL.match(line):
+            found.append(Splat(f"IOMMU fault: {match['what']}, {match['why']}", line))
+        elif match := _AMD.match(line) or _VIRTIO.match(line):
+            found.append(Splat(f"IOMMU fault: {match['what']}", line))
+    return found

@@ -1,0 +1,43 @@
+"""A region of a device as a dma-buf. Source: linux/vfio.h, VFIO_DEVICE_FEATURE_DMA_BUF."""
+
+import os
+from collections.abc import Sequence
+
+from vfio_hw.uapi import ffi, lib, struct
+from vfio_hw.vfio.descriptor import Descriptor, errno_of
+from vfio_hw.vfio.device import Device
+from vfio_hw.vfio.feature import GET, feature
+
+
+class DmaBuf(Descriptor):
+    """A dma-buf, open."""
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes. Source: Documentation/driver-api/dma-buf.rst, llseek."""
+        return os.lseek(self.fileno(), 0, os.SEEK_END)
+
+
+def export(
+    device: Device, index: int, ranges: Sequence[tuple[int, int]], *, flags: int = 0
+) -> DmaBuf:
+    """A new dma-buf of these parts of the region, each its offset and its length in bytes.
+
+    :param index: of a BAR.
+    :raises KernelRefused: ENODEV when there is no such BAR; EINVAL for no part, or one that is
+        empty, not of whole pages or behind the end; EMFILE without a free descriptor.
+    """
+    request = struct(
+        "vfio_device_feature_dma_buf",
+        region_index=index,
+        open_flags=os.O_RDWR | os.O_CLOEXEC,
+        flags=flags,
+        nr_ranges=len(ranges),
+        dma_ranges=[{"offset": offset, "length": length} for offset, length in ranges],
+    )
+    number = lib.VFIO_DEVICE_FEATURE_DMA_BUF
+    fd, _ = feature(device, number | GET, bytes(ffi.buffer(request)))
+    return DmaBuf(fd, f"dma-buf of region {index} of {device.name}")
+
+
+export_errno = errno_of(export)
