@@ -22,7 +22,7 @@ from vfio_hw.mutate.record import (
     Record,
     Verdict,
 )
-from vfio_hw.mutate.trial import Bench
+from vfio_hw.mutate.trial import RACE_BUDGET, Bench
 from vfio_hw.order import Order
 from vfio_hw.report.known import known_finds
 from vfio_hw.report.terminal import say
@@ -31,8 +31,6 @@ from vfio_hw.vm.kernels import Kernel
 
 _OK, _SURVIVORS, _WRONG, _INTERRUPTED = 0, 1, 3, 130
 _CLEAN_EVERY = 10
-# Seconds for each race: they are what finds a racy mutant, and come last for any other.
-_RACE_BUDGET = {True: 6.0, False: 1.0}
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -82,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
 
     def line(races: bool) -> list[str]:
-        return pytest_line(seed=seed, race_budget=_RACE_BUDGET[races], selection=args.rest)
+        return pytest_line(seed=seed, race_budget=RACE_BUDGET[races], selection=args.rest)
 
     bench = Bench(machine, line, kernel.release, known_finds(), args.budget)
     say(f"{len(mutants)} mutants on kernel {kernel.release}, results in {record.directory}")

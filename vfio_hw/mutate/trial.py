@@ -13,10 +13,10 @@ from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import Known, judged
 from vfio_hw.vm.machine import Deadlines, Guest
 from vfio_hw.vm.supervisor import Supervisor
+from vfio_hw.watchdog import REPORT_SECONDS, deadline_for
 
-# Seconds without an event after which a guest is given up: a kernel that was broken on purpose may
-# well stop all of it.
-_SILENCE = 90.0
+# Seconds for each race: they are what finds a racy mutant, and come last for any other.
+RACE_BUDGET = {True: 6.0, False: 1.0}
 # pytest.ExitCode: usage error, nothing collected.
 _PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
 
@@ -75,7 +75,10 @@ class Bench:
             replace(self.machine, modules=modules, argv=argv),
             out,
             EventLog(out / "events.jsonl"),
-            deadlines=Deadlines(silence=_SILENCE, whole=600.0 + self.budget),
+            deadlines=Deadlines(
+                silence=deadline_for(RACE_BUDGET[order.races]) + REPORT_SECONDS,
+                whole=600.0 + self.budget,
+            ),
             judge=lambda result: judged(result, self.release, self.finds),
             splats=splats,
             on_result=watch.take,
