@@ -1,6 +1,7 @@
-"""The order of tests in which a bug of a known promise shows soonest."""
+"""Which tests run in which order: those first in which a bug of a known promise shows soonest."""
 
 import json
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -63,6 +64,15 @@ def ordered(items: Sequence[pytest.Item], order: Order) -> list[pytest.Item]:
 
     ranks = {item.nodeid: rank(item) for item in items}
     return sorted(items, key=lambda item: ranks[item.nodeid])
+
+
+def sampled(items: Sequence[pytest.Item], seed: int) -> list[pytest.Item]:
+    """Each test function once, with parameters that are drawn by the seed."""
+    functions: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        functions.setdefault(function_of(item.nodeid), []).append(item)
+    draw = random.Random(seed)
+    return [draw.choice(of) for of in functions.values()]
 
 
 def promises(item: pytest.Item) -> set[str]:

@@ -17,9 +17,9 @@ from vfio_hw import order
 from vfio_hw.errors import HarnessError, KernelSplat, Unsupported
 from vfio_hw.host import modules
 from vfio_hw.host.pci import PciFunction
-from vfio_hw.oracle import Faults, Finding, Oracles
+from vfio_hw.oracle import Finding, Oracles
 from vfio_hw.report.events import Event, remaining
-from vfio_hw.verdict import Course, memory_result, session_result, skips
+from vfio_hw.verdict import Course, faults_of, memory_result, session_result, skips
 from vfio_hw.watchdog import RACE_BUDGET, Watchdog, deadline_for
 
 # What our own first process sets in a guest: everything there is the harness's to take.
@@ -53,6 +53,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--events", metavar="PATH", help="where events are written, one a line")
     group.addoption("--finished", metavar="FILE", help="file of tests that are not run again")
+    group.addoption(
+        "--quick", action="store_true", help="each test once, with parameters drawn by the seed"
+    )
     group.addoption("--order", metavar="FILE", help="file that says which tests come first")
 
 
@@ -105,6 +108,8 @@ class _Judge:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        if self._config.option.quick:
+            items[:] = order.sampled(items, self._config.option.seed)
         if self._config.option.finished:
             wanted = remaining(Path(self._config.option.finished), [item.nodeid for item in items])
             items[:] = [item for item in items if item.nodeid in set(wanted)]
@@ -182,7 +187,7 @@ class _Judge:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         if self._oracles and drives_hardware(item):
-            self._oracles.before(item.nodeid, faults=_faults(item, ran=False))
+            self._oracles.before(item.nodeid, faults=faults_of(item, ran=False))
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -191,7 +196,7 @@ class _Judge:
             return (yield)
         finally:
             if self._oracles and drives_hardware(item):
-                faults = _faults(item, ran=self._course.called)
+                faults = faults_of(item, ran=self._course.called)
                 self._course.findings = findings = self._oracles.after(faults=faults)
                 if findings:
                     raise KernelSplat("\n\n".join(map(str, findings)), oracle=findings[0].oracle)
@@ -217,13 +222,6 @@ class _Judge:
     def pytest_sessionfinish(self) -> None:
         if self._oracles and (findings := self._oracles.close()):
             self._say(session_result(f"after {self._last}", findings).as_event())
-
-
-def _faults(item: pytest.Item, *, ran: bool) -> Faults:
-    """What a test has declared of IOMMU faults; one that did not run to its end owes none."""
-    if item.get_closest_marker("iommu_faults") is None:
-        return Faults.NONE
-    return Faults.MUST if ran else Faults.MAY
 
 
 def _check_user(addresses: list[str]) -> None:

@@ -13,6 +13,7 @@ from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import judged, known_finds, vanished
 from vfio_hw.session import PROJECT, pytest_line, results_directory
 from vfio_hw.vm import kernels
+from vfio_hw.vm.kernels.config import settings
 from vfio_hw.vm.machine import Deadlines, Guest
 from vfio_hw.vm.supervisor import Supervised, Supervisor
 from vfio_hw.watchdog import RACE_BUDGET, REPORT_SECONDS, deadline_for
@@ -41,6 +42,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=[],
         metavar="ADDRESS",
         help="only this PCI function of the guest",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="each test once, with parameters that the seed draws: another part of the whole"
+        " every time",
     )
     parser.add_argument("--seed", type=guest.whole, help="seed of all random choices")
     parser.add_argument(
@@ -84,7 +91,12 @@ def run(args: argparse.Namespace) -> int:
         seed=seed,
         race_budget=args.race_budget,
         devices=args.device,
-        selection=[f"--test-deadline={deadline}", *args.selection, *args.rest],
+        selection=[
+            f"--test-deadline={deadline}",
+            *(["--quick"] if args.quick else []),
+            *args.selection,
+            *args.rest,
+        ],
     )
     machine, kernel = guest.described(args, line, terminal.say, PROJECT)
     out = results_directory(args.results)
@@ -115,7 +127,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"vfio-hw: {error}", file=sys.stderr)
             return KERNEL_WRONG
         raise
-    gone = vanished(results, kernel.release, finds)
+    options = settings(kernel.config.read_text()) if kernel.config else {}
+    gone = vanished(results, kernel.release, finds, options)
     for name in gone:
         terminal.say(
             f"known find {name} no longer happens on {kernel.release}: see docs/finds/{name}.md"
@@ -162,6 +175,9 @@ def _ended(results: list[Result], supervised: Supervised, out: Path) -> int:
     if verdicts == {"skipped"}:
         raise HarnessError("every test was skipped, so nothing was judged: see the reasons above")
     status = supervised.status
+    if status is None and not supervised.left and results[-1].verdict == "known":
+        # It killed the last guest, after which nothing was left to run.
+        return OK
     if supervised.left or status is None or status >= _PYTEST_INTERNAL:
         raise HarnessError(
             f"pytest ended with status {supervised.status} in the guest: {_last_words(output)};"

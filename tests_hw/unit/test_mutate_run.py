@@ -1,0 +1,153 @@
+"""This file checks what a run over mutants records, repeats and prints."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.mutate import command, corpus, seen, table, variant
+from vfio_hw.mutate.record import BAD, CLEAN, DETECTED, EQUIVALENT, SURVIVED, Record, Verdict
+from vfio_hw.mutate.variant import Variant
+from vfio_hw.vm.kernels import Kernel
+
+PATCH = """\
+// id: {id}
+// title: made for this test
+// class: lost request
+// promise: P2
+// origin: plausible
+// device: edu
+// oracle: assertion
+// kind: deterministic
+// file: drivers/vfio/vfio_main.c
+{more}
+@@ @@
+- a();
+"""
+
+
+class Bench:
+    """Boots nothing: gives the verdicts it was told, and remembers what it was asked."""
+
+    release, finds = "7.3.4", ()
+
+    def __init__(self, told: dict[str, Verdict | BaseException]) -> None:
+        self.told, self.asked = told, []
+
+    def tried(self, name, modules, order, out) -> Verdict:
+        self.asked.append((name, order))
+        answer = self.told.get(name, Verdict(name, SURVIVED, tests=3, seconds=1.0))
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """A corpus, a kernel that was never built, and a record."""
+    monkeypatch.setenv("VFIO_HW_CACHE", str(tmp_path / "cache"))
+    for name, more in (("A-1", ""), ("B-1", ""), ("C-1", "// equivalent: nobody is there\n")):
+        (tmp_path / f"{name}.cocci").write_text(PATCH.format(id=name, more=more))
+    kernel = Kernel("k", "7.3.4", Path("i"), Path("m"), None, None, tmp_path, objects=tmp_path)
+
+    def provide(mutant, kernel):
+        if mutant.id == "B-1":
+            raise HarnessError("B-1: its patch matches nothing")
+        return Variant(Path("modules"), variant.key_of(mutant, kernel), 2.0)
+
+    monkeypatch.setattr(variant, "provide", provide)
+    mutants, _ = corpus.read(tmp_path)
+    results = tmp_path / "results"
+    results.mkdir()
+    return mutants, kernel, Record(results)
+
+
+def test_every_mutant_has_its_verdict_and_clean_kernels_come_between(made):
+    mutants, kernel, record = made
+    bench = Bench({"A-1": Verdict("A-1", DETECTED, test="t.py::test[edu]", seconds=7.0)})
+    verdicts = list(command._judged(bench, mutants, kernel, record))
+    found = [(v.id, v.verdict) for v in verdicts]
+    expected = [(CLEAN, SURVIVED), ("A-1", DETECTED), ("B-1", BAD), ("C-1", EQUIVALENT)]
+    assert found == expected
+    assert [v.build_seconds for v in verdicts] == [0.0, 2.0, 0.0, 0.0]
+    _, order = bench.asked[1]
+    assert (order.promise, order.devices) == ("P2", ("edu",))
+
+
+def test_what_has_its_verdict_is_not_tried_again_unless_the_mutant_has_changed(made):
+    mutants, kernel, record = made
+    detected = Verdict("A-1", DETECTED, test="t.py::test[edu]")
+    list(command._judged(Bench({"A-1": detected}), mutants, kernel, record))
+    again = Bench({})
+    list(command._judged(again, mutants, kernel, record))
+    assert again.asked == []
+    mutants[0].path.write_text(mutants[0].path.read_text() + "// other\n")
+    verdicts = list(command._judged(again, mutants, kernel, record))
+    assert [name for name, _ in again.asked] == ["A-1"]
+    assert verdicts[1].verdict == SURVIVED
+
+
+def test_an_interrupted_run_keeps_what_it_has(made):
+    mutants, kernel, record = made
+    with pytest.raises(KeyboardInterrupt):
+        list(command._judged(Bench({"A-1": KeyboardInterrupt()}), mutants, kernel, record))
+    assert [v.id for v in record.read()] == [CLEAN]
+
+
+def test_the_test_that_saw_a_mutant_is_tried_first_the_next_time(made):
+    mutants, kernel, record = made
+    detected = Verdict("A-1", DETECTED, test="t.py::test[edu]")
+    list(command._judged(Bench({"A-1": detected}), mutants, kernel, record))
+    assert seen.tests_of("A-1") == ("t.py::test[edu]",)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "problems", "status"),
+    [
+        ([(CLEAN, SURVIVED), ("A", DETECTED)], [], 0),
+        ([(CLEAN, SURVIVED), ("A", DETECTED), ("B", EQUIVALENT)], [], 0),
+        ([(CLEAN, SURVIVED), ("A", SURVIVED)], [], 1),
+        ([(CLEAN, SURVIVED), ("A", BAD)], [], 3),
+        ([(CLEAN, SURVIVED), ("A", DETECTED)], ["bad header"], 3),
+        ([(CLEAN, DETECTED), ("A", DETECTED)], [], 3),
+    ],
+)
+def test_the_exit_status_says_what_became_of_all(verdicts, problems, status):
+    assert command._ended([Verdict(*each) for each in verdicts], problems) == status
+
+
+def test_a_record_that_was_cut_short_is_read_up_to_there(tmp_path):
+    record = Record(tmp_path)
+    record.write(Verdict("A", DETECTED))
+    with (tmp_path / "mutants.jsonl").open("a") as file:
+        file.write('{"id": "B", "verd')
+    assert [v.id for v in record.read()] == ["A"]
+
+
+def test_the_table_names_who_saw_what_who_was_not_seen_and_who_saw_nothing(made):
+    mutants, _, record = made
+    record.write(Verdict(CLEAN, SURVIVED, key="0", kernel="7.3.4"))
+    record.write(Verdict("A-1", DETECTED, kernel="7.3.4", test="t.py::test_a[edu]", oracle="leaks"))
+    (record.directory / "clean-0").mkdir()
+    promises = {"t.py::test_a": ["P2"], "t.py::test_b": ["P3"]}
+    event = {"event": "session", "promises": promises}
+    (record.directory / "clean-0" / "events.jsonl").write_text(json.dumps(event) + "\n")
+    page = table.lines(mutants, table.gathered([record.directory]))
+    assert "1 of 2 mutants seen, on kernel 7.3.4." in page
+    assert "| P2 | 2 | 1 | 1 |" in page
+    assert "| P3 | none | 0 | 0 |" in page
+    assert any(
+        line.startswith("| A-1 | made for this test | t.py::test_a | leaks") for line in page
+    )
+    assert any(line.startswith("| B-1 | P2 |") and line.endswith("not run |") for line in page)
+    assert "* t.py::test_b (P3)" in page
+    assert not any("test_a (" in line for line in page)
+    with pytest.raises(HarnessError, match="holds no record"):
+        table.gathered([record.directory / "clean-0"])
+
+
+def test_a_directory_without_a_run_can_not_be_gone_on_with(tmp_path):
+    with pytest.raises(HarnessError, match="holds no run to go on with"):
+        command._record(argparse.Namespace(resume=tmp_path, results=None))
