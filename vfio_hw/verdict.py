@@ -7,7 +7,7 @@ import pytest
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat, Unsupported
 from vfio_hw.host import kconfig
-from vfio_hw.oracle import Finding
+from vfio_hw.oracle import Faults, Finding
 from vfio_hw.report.events import Result
 
 
@@ -71,6 +71,13 @@ def blamed(error: BaseException | None, when: str) -> str:
         return "kernel"
     # An errno that a test did not expect is an answer of the kernel's.
     return "kernel" if isinstance(error, OSError) and when == "call" else "harness"
+
+
+def faults_of(item: pytest.Item, *, ran: bool) -> Faults:
+    """What a test has declared of IOMMU faults; one that did not run to its end owes none."""
+    if item.get_closest_marker("iommu_faults") is None:
+        return Faults.NONE
+    return Faults.MUST if ran else Faults.MAY
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -23,7 +23,7 @@ DEBUG = "latest-debug"
 def supervised(guest, python, tmp_path):
     """Runs planted tests in as many guests as it takes; the results by the names of the tests."""
 
-    def run(files, *options, booted=None, **limits):
+    def run(files, *options, booted=None):
         argv = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--events=/dev/ttyS1"]
         argv += [*options, *(str(PLANTED / file) for file in files)]
         log = EventLog(tmp_path / "events.jsonl")
@@ -34,7 +34,7 @@ def supervised(guest, python, tmp_path):
             made,
             tmp_path / "out",
             log,
-            deadlines=Deadlines(silence=120.0, whole=limits.get("whole", 300.0)),
+            deadlines=Deadlines(silence=120.0, whole=600.0),
             judge=lambda result: result,
             splats=splats,
             on_result=lambda result: None,

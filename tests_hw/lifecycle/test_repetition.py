@@ -3,10 +3,9 @@
 A single object that is lost hides in the noise of a machine; one in every cycle does not.
 """
 
-import ctypes
 import errno
 import uuid
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,11 @@ import pytest
 from vfio_hw.errors import KernelRefused
 from vfio_hw.fixtures import Target
 from vfio_hw.host.binding import rebind, unbind
-from vfio_hw.host.forked import forked
 from vfio_hw.host.mdev import MdevType, created, type_by_id
-from vfio_hw.oracle.growth import growth
+from vfio_hw.oracle.growth import leaves_nothing
 from vfio_hw.uapi import lib
-from vfio_hw.vfio import irq
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.container import Container
-from vfio_hw.vfio.dma import mapped, memory
-from vfio_hw.vfio.eventfd import EventFd
 from vfio_hw.vfio.group import Group
 from vfio_hw.vfio.iommufd import Iommufd
 from vfio_hw.vfio.kvm import Vm
@@ -30,15 +25,6 @@ from vfio_hw.vfio.opened import opened
 
 KINDS = ["mtty-1", "mtty-2", "mdpy-vga", "mdpy-xga", "mdpy-hd", "mbochs-small", "mbochs-large"]
 MODES = ["vfio_type1v2_iommu", "iommufd"]
-# Enough that the pages of it show as pages, and as page tables.
-SIZE = 4 << 20
-
-
-def leaves_nothing(cycle: Callable[[], Hashable], cycles: int) -> None:
-    """Nothing grows with the cycles, and each gives the same answer."""
-    found, answers = growth(cycle, cycles)
-    assert not found, "; ".join(found)
-    assert len(answers) == 1, f"not every cycle got the same: {sorted(map(str, answers))}"
 
 
 def numbers(path: Path) -> Hashable:
@@ -59,7 +45,7 @@ def create_errno(kind: MdevType, name: str) -> int:
 
 @pytest.mark.promise("P3")
 @pytest.mark.parametrize("identity", KINDS)
-def test_creating_and_removing_mediated_devices(identity):
+def test_creating_and_removing_mediated_devices_leaves_nothing(identity):
     kind, name = type_by_id(identity), str(uuid.uuid4())
 
     def cycle() -> Hashable:
@@ -71,7 +57,7 @@ def test_creating_and_removing_mediated_devices(identity):
 
 @pytest.mark.promise("P3")
 @pytest.mark.parametrize("identity", ["mdpy-vga", "mbochs-large"])
-def test_creating_where_no_instance_is_left(identity):
+def test_creating_where_no_instance_is_left_leaves_nothing(identity):
     """Each is refused at another depth: by mdev's own count, and by the driver's first step."""
     kind = type_by_id(identity)
     made = [kind.create(str(uuid.uuid4())) for _ in range(kind.available_instances)]
@@ -89,13 +75,13 @@ def test_creating_where_no_instance_is_left(identity):
 
 
 @pytest.mark.promise("P3")
-def test_creating_under_a_uuid_that_is_taken(mtty):
+def test_creating_under_a_uuid_that_is_taken_leaves_nothing(mtty):
     kind = type_by_id("mdpy-vga")
     leaves_nothing(lambda: create_errno(kind, mtty.uuid), 60)
 
 
 @pytest.mark.promise("P3")
-def test_binding_and_unbinding_a_function(pci_device: Target):
+def test_binding_and_unbinding_a_function_leaves_nothing(pci_device: Target):
     function = pci_device.handle
 
     def cycle() -> Hashable:
@@ -108,7 +94,7 @@ def test_binding_and_unbinding_a_function(pci_device: Target):
 
 @pytest.mark.promise("P9")
 @pytest.mark.parametrize("mode", MODES)
-def test_opening_and_closing(device: Target, mode):
+def test_opening_and_closing_leaves_nothing(device: Target, mode):
     def cycle() -> Hashable:
         with opened(device.path, mode) as user:
             return user.device.info().flags
@@ -117,7 +103,7 @@ def test_opening_and_closing(device: Target, mode):
 
 
 @pytest.mark.promise("P9")
-def test_opening_and_closing_nodes_alone(device: Target):
+def test_opening_and_closing_nodes_alone_leaves_nothing(device: Target):
     def cycle() -> None:
         with Container(), Group(device.iommu_group):
             pass
@@ -128,7 +114,7 @@ def test_opening_and_closing_nodes_alone(device: Target):
 
 
 @pytest.mark.promise("P9")
-def test_two_descriptors_of_a_device(device: Target):
+def test_two_descriptors_of_a_device_leave_nothing(device: Target):
     with opened(device.path, "vfio_type1v2_iommu") as user:
 
         def cycle() -> None:
@@ -139,7 +125,7 @@ def test_two_descriptors_of_a_device(device: Target):
 
 
 @pytest.mark.promise("P7")
-def test_opening_what_is_refused(device: Target):
+def test_opening_what_is_refused_leaves_nothing(device: Target):
     """The group without IOMMU, a name that is not there, a bind to what is no iommufd."""
 
     def cycle() -> Hashable:
@@ -156,7 +142,7 @@ def test_opening_what_is_refused(device: Target):
 
 
 @pytest.mark.promise("P7")
-def test_binding_and_attaching_what_is_refused(device: Target):
+def test_binding_and_attaching_what_is_refused_leaves_nothing(device: Target):
     with opened(device.path, "iommufd") as user, Iommufd() as other:
 
         def cycle() -> Hashable:
@@ -169,20 +155,7 @@ def test_binding_and_attaching_what_is_refused(device: Target):
 
 
 @pytest.mark.promise("P9")
-def test_attaching_to_one_address_space_and_another(device: Target):
-    with opened(device.path, "iommufd") as user:
-
-        def cycle() -> None:
-            ioas = user.iommufd.ioas_alloc()
-            user.cdev.attach(ioas)
-            user.cdev.detach()
-            ioas.destroy()
-
-        leaves_nothing(cycle, 30)
-
-
-@pytest.mark.promise("P9")
-def test_a_container_and_its_groups(device: Target):
+def test_a_container_and_its_groups_leave_nothing(device: Target):
     """Set without an IOMMU, with each Type1, taken out, and left for the close."""
 
     def cycle() -> None:
@@ -199,7 +172,7 @@ def test_a_container_and_its_groups(device: Target):
 
 
 @pytest.mark.promise("P9")
-def test_asking_for_extensions():
+def test_asking_for_extensions_leaves_nothing():
     def cycle() -> Hashable:
         with Container() as container:
             return tuple(container.check_extension(number) for number in range(16))
@@ -208,95 +181,7 @@ def test_asking_for_extensions():
 
 
 @pytest.mark.promise("P9")
-@pytest.mark.parametrize("mode", MODES)
-def test_mapping_and_unmapping(device: Target, mode):
-    with opened(device.path, mode) as user:
-
-        def cycle() -> None:
-            with mapped(user.iommu, SIZE):
-                pass
-
-        leaves_nothing(cycle, 20)
-
-
-@pytest.mark.promise("P7")
-@pytest.mark.parametrize("mode", MODES)
-def test_mapping_what_is_refused(edu, mode):
-    """What overlaps, and what ends in memory that may not be touched, after much that may be."""
-    with (
-        opened(edu.path, mode) as user,
-        mapped(user.iommu, SIZE) as (there, iova),
-        memory(SIZE) as half,
-    ):
-        forbid(half.vaddr + SIZE // 2, SIZE // 2)
-
-        def cycle() -> Hashable:
-            again = user.iommu.map_dma_errno(iova, there.vaddr, SIZE)
-            return again, user.iommu.map_dma_errno(iova + SIZE, half.vaddr, SIZE)
-
-        leaves_nothing(cycle, 30)
-        assert cycle() == (errno.EEXIST, errno.EFAULT)
-
-
-def forbid(vaddr: int, size: int) -> None:
-    """Nobody may touch this memory of ours any more."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.mprotect(ctypes.c_void_p(vaddr), ctypes.c_size_t(size), 0) == 0
-
-
-@pytest.mark.promise("P9")
-@pytest.mark.parametrize("mode", MODES)
-def test_a_mapping_that_is_left_to_the_close(device: Target, mode):
-    def cycle() -> None:
-        with memory(SIZE) as new, opened(device.path, mode) as user:
-            user.iommu.map_dma(SIZE, new.vaddr, SIZE)
-
-    leaves_nothing(cycle, 20)
-
-
-@pytest.mark.promise("P9")
-@pytest.mark.parametrize("mode", MODES)
-def test_a_mapping_whose_owner_is_killed(device: Target, mode):
-    with opened(device.path, mode):
-        pass  # a kernel without this mode says so here, where it skips the test
-
-    def own(ready: Callable[[], None]) -> None:
-        with memory(SIZE) as new, opened(device.path, mode) as user:
-            user.iommu.map_dma(SIZE, new.vaddr, SIZE)
-            ready()
-
-    def cycle() -> None:
-        with forked(own):
-            pass
-
-    leaves_nothing(cycle, 12)
-
-
-@pytest.mark.promise("P9")
-def test_arming_and_disarming_each_interrupt(device: Target):
-    """The last vectors are left to the close of the device."""
-
-    def cycle() -> Hashable:
-        with opened(device.path, "vfio_type1v2_iommu") as user, EventFd() as eventfd:
-            indices = range(user.device.info().num_irqs)
-            return tuple(index for index in indices if arms(user.device, index, eventfd))
-
-    leaves_nothing(cycle, 20)
-    assert cycle(), "no interrupt can be armed"
-
-
-def arms(device, index: int, eventfd: EventFd) -> bool:
-    """Arm a vector of the index, replace its eventfd, take that away, and arm it again."""
-    if irq.arm_errno(device, index, [eventfd]):
-        return False
-    irq.arm(device, index, [eventfd])
-    irq.arm(device, index, [None])
-    irq.disarm_errno(device, index)
-    return irq.arm_errno(device, index, [eventfd]) == 0
-
-
-@pytest.mark.promise("P9")
-def test_asking_and_reading(device: Target):
+def test_asking_and_reading_leaves_nothing(device: Target):
     """Every region and index is described, and config space is read."""
     with opened(device.path, "vfio_type1v2_iommu") as user:
 
@@ -311,7 +196,7 @@ def test_asking_and_reading(device: Target):
 
 @pytest.mark.promise("P6")
 @pytest.mark.parametrize("mode", MODES)
-def test_a_virtual_machine_and_its_device(kvm, mtty, mode):
+def test_a_virtual_machine_and_its_device_leave_nothing(kvm, mtty, mode):
     def cycle() -> None:
         with Vm() as vm, vm.vfio() as bridge, opened(mtty.path, mode) as user:
             bridge.add(user.group or user.device)

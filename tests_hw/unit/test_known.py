@@ -1,10 +1,12 @@
 """This file checks that a known find excuses its own failure, on its own kernels, and no other."""
 
+from dataclasses import replace
+
 import pytest
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.report.events import Result
-from vfio_hw.report.known import Known, judged, known_finds, vanished
+from vfio_hw.report.known import FATAL, Known, judged, known_finds, vanished
 
 FIND = Known(
     "map-nothing",
@@ -12,6 +14,9 @@ FIND = Known(
     says=("WARNING in map_range",),
     kernels=("7.3",),
 )
+FATAL_FIND = replace(FIND, fatal=True)
+KASAN_FIND = replace(FIND, needs="CONFIG_KASAN")
+TITLE = "kernel log: WARNING in map_range"
 
 
 def failure(test="t.py::test_map[edu-compat]", text="kernel log: WARNING in map_range\n..."):
@@ -45,23 +50,60 @@ def test_another_fault_beside_it_stays_a_failure():
     assert judged(alone, "7.3.4", [FIND]).verdict == "known"
 
 
-def test_the_death_of_the_guest_stays_a_failure():
-    dead = Result(failure().test, "failed", 0.1, failure().text, "panic")
-    assert judged(dead, "7.3.4", [FIND]).verdict == "failed"
+def death(oracle, *titles):
+    return Result(failure().test, "failed", 0.1, failure().text, oracle, {}, list(titles))
+
+
+@pytest.mark.parametrize("oracle", FATAL)
+@pytest.mark.parametrize("titles", [[], [TITLE]])
+def test_the_death_of_the_guest_stays_a_failure(oracle, titles):
+    assert judged(death(oracle, *titles), "7.3.4", [FIND]).verdict == "failed"
+
+
+def test_a_fatal_find_excuses_the_panic_that_its_splat_explains():
+    result = judged(death("panic", TITLE), "7.3.4", [FATAL_FIND])
+    assert result.verdict == "known"
+    assert result.properties["find"] == "map-nothing"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        death("hang", TITLE),
+        death("exit", TITLE),
+        death("panic"),
+        death("panic", "kernel log: WARNING in another_place"),
+        death("panic", TITLE, "kernel log: WARNING in another_place"),
+        replace(death("panic", TITLE), test="after t.py::test_map[edu-compat]"),
+    ],
+)
+def test_a_fatal_find_excuses_no_other_death(result):
+    assert judged(result, "7.3.4", [FATAL_FIND]).verdict == "failed"
+
+
+def test_a_fatal_find_is_known_too_where_it_kills_nothing():
+    assert judged(failure(), "7.3.4", [FATAL_FIND]).verdict == "known"
 
 
 def test_a_test_that_passes_stays_passed_and_the_find_has_vanished():
     passed = Result("t.py::test_map[edu-compat]", "passed", 0.1)
     assert judged(passed, "7.3.4", [FIND]) == passed
-    assert vanished([passed], "7.3.4", [FIND]) == ["map-nothing"]
+    assert vanished([passed], "7.3.4", [FIND], {}) == ["map-nothing"]
 
 
 def test_a_find_has_not_vanished_where_its_test_did_not_run_or_not_only_passed():
     passed = Result("t.py::test_map[edu-a]", "passed", 0.1)
     known = Result("t.py::test_map[edu-b]", "known", 0.1)
-    assert vanished([], "7.3.4", [FIND]) == []
-    assert vanished([passed, known], "7.3.4", [FIND]) == []
-    assert vanished([passed], "6.1.1", [FIND]) == []
+    assert vanished([], "7.3.4", [FIND], {}) == []
+    assert vanished([passed, known], "7.3.4", [FIND], {}) == []
+    assert vanished([passed], "6.1.1", [FIND], {}) == []
+
+
+def test_a_find_that_this_kernel_can_not_show_has_not_vanished():
+    passed = Result("t.py::test_map[edu-compat]", "passed", 0.1)
+    assert vanished([passed], "7.3.4", [KASAN_FIND], {}) == []
+    assert vanished([passed], "7.3.4", [KASAN_FIND], {"CONFIG_KASAN_GENERIC"}) == []
+    assert vanished([passed], "7.3.4", [KASAN_FIND], {"CONFIG_KASAN"}) == ["map-nothing"]
 
 
 def test_every_find_that_is_shipped_can_be_read_and_has_its_page():
@@ -71,9 +113,36 @@ def test_every_find_that_is_shipped_can_be_read_and_has_its_page():
         assert find.kernels
 
 
-def test_a_find_without_a_page_is_refused(tmp_path):
-    directory = tmp_path / "fixtures" / "known"
-    directory.mkdir(parents=True)
-    (directory / "x.toml").write_text('tests = ["a"]\nsays = ["b"]\nkernels = ["7"]\n')
+LISTS = 'tests = ["a"]\nsays = ["b"]\nkernels = ["7"]\n'
+
+
+@pytest.fixture
+def described(tmp_path):
+    """Reads the find that a text describes, in a tree that has the page of x."""
+    for directory in ("fixtures/known", "docs/finds"):
+        (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "docs" / "finds" / "x.md").touch()
+
+    def read(text, name="x"):
+        path = tmp_path / "fixtures" / "known" / f"{name}.toml"
+        path.write_text(text)
+        return known_finds(path.parent)
+
+    return read
+
+
+def test_a_description_says_what_is_needed_and_what_is_fatal(described):
+    assert described(LISTS) == [Known("x", ("a",), ("b",), ("7",))]
+    both = described(f'{LISTS}fatal = true\nneeds = "CONFIG_KASAN"\n')
+    assert both == [Known("x", ("a",), ("b",), ("7",), fatal=True, needs="CONFIG_KASAN")]
+
+
+@pytest.mark.parametrize("text", ["tests = [", 'tests = ["a"]\n', f"{LISTS}deadly = true\n"])
+def test_a_description_that_is_none_is_refused(described, text):
+    with pytest.raises(HarnessError, match="not the description"):
+        described(text)
+
+
+def test_a_find_without_a_page_is_refused(described):
     with pytest.raises(HarnessError, match="has no page"):
-        known_finds(directory)
+        described(LISTS, name="y")

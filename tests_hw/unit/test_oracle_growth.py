@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 
+from vfio_hw.errors import KernelSplat
 from vfio_hw.oracle import growth as module
-from vfio_hw.oracle.growth import growth
+from vfio_hw.oracle.growth import growth, leaves_nothing
 
 CYCLES = 10
 
@@ -105,3 +106,12 @@ def test_slow_cycles_are_repeated_less_often(machine, monkeypatch):
     monkeypatch.setattr(module, "_BATCH_SECONDS", 0.0)
     assert growth(lambda: calls.append(1), 1000)[0] == []
     assert len(calls) == module._WARM_UP + module._FEWEST
+
+
+def test_what_is_lost_or_answered_differently_is_the_kernels_fault(machine):
+    busy = machine()
+    leaves_nothing(lambda: "same", CYCLES)
+    with pytest.raises(KernelSplat, match="not every cycle got the same"):
+        leaves_nothing(itertools.count().__next__, CYCLES)
+    with pytest.raises(KernelSplat, match=r"kmalloc-64: \+10, \+10, \+10"):
+        leaves_nothing(loses(busy, "objects in kmalloc-64"), CYCLES)

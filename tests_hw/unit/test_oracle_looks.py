@@ -199,11 +199,19 @@ def test_a_process_that_becomes_blocked_is_named(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "stat", ["78 (kworker/0:1) D 2 0 0", STAT.format(78, "Z")], ids=["kernel", "zombie"]
+    ("pid", "stat"),
+    [
+        (2, "2 (kthreadd) D 0 0 0"),
+        (78, "78 (kworker/0:1) D 2 0 0"),
+        (78, STAT.format(78, "Z")),
+    ],
+    ids=["father", "kernel", "zombie"],
 )
-def test_threads_of_the_kernel_and_zombies_are_no_processes(machine: Machine, stat: str) -> None:
+def test_threads_of_the_kernel_and_zombies_are_no_processes(
+    machine: Machine, pid: int, stat: str
+) -> None:
     machine.put("proc/2/stat", "2 (kthreadd) S 0 0 0")
-    assert titles(machine, lambda: machine.put("proc/78/stat", stat), alone=True) == []
+    assert titles(machine, lambda: machine.put(f"proc/{pid}/stat", stat), alone=True) == []
 
 
 def test_an_amount_of_the_machine_is_not_told_beside_what_explains_it(machine: Machine) -> None:

@@ -63,6 +63,15 @@ def test_a_known_fault_in_the_last_guest_is_a_success(tmp_path):
     assert run._ended(results("passed", "known"), after_it, tmp_path) == run.OK
 
 
+def test_a_known_fault_that_killed_the_last_guest_is_a_success(tmp_path):
+    dead = Supervised(guests=1, left=[], status=None)
+    assert run._ended(results("passed", "known"), dead, tmp_path) == run.OK
+    (tmp_path / "guest-1").mkdir()
+    (tmp_path / "guest-1" / "output.log").touch()
+    with pytest.raises(HarnessError, match="status None"):
+        run._ended(results("known", "passed"), dead, tmp_path)
+
+
 def test_the_essence_of_a_failure_is_what_pytest_marks():
     text = "some source\nE   AssertionError: removed while open\nE   assert 0 is None\nmore"
     assert list(terminal.essence(text)) == [

@@ -1,6 +1,7 @@
 """This file checks the verdict that a guest's end gives to what was going on in it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -30,7 +31,11 @@ def finished(test: str, *findings: str) -> dict:
 def supervised(tmp_path, monkeypatch):
     """Plays guests that send these events, print this and end so; returns their results."""
 
-    def play(*guests: tuple[list[dict], str, Ending, int | None]) -> list[Result]:
+    def play(
+        *guests: tuple[list[dict], str, Ending, int | None],
+        judge: Callable[[Result], Result] = lambda result: result,
+        most_lost: int | None = None,
+    ) -> list[Result]:
         script = iter(guests)
 
         def run(guest, out, *, deadlines, on_event: Callable, on_output: Callable) -> GuestRun:
@@ -49,11 +54,11 @@ def supervised(tmp_path, monkeypatch):
             tmp_path / "out",
             log,
             deadlines=Deadlines(),
-            judge=lambda result: result,
+            judge=judge,
             splats=splats,
             on_result=lambda result: None,
             on_output=lambda data: None,
-            most_lost=len(guests),
+            most_lost=most_lost or len(guests),
         ).run()
         return log.results()
 
@@ -122,3 +127,14 @@ def test_a_guest_that_hangs_after_a_good_test_is_told(supervised):
     first = ([SESSION, STARTED, finished("a")], "", Ending.HUNG, None)
     second = ([SESSION, finished("b")], "", Ending.EXITED, 0)
     assert [result.test for result in supervised(first, second)] == ["a", "after a", "b"]
+
+
+@pytest.mark.parametrize(("verdict", "judged"), [("known", ["a", "b"]), ("failed", ["a"])])
+def test_a_panic_that_is_known_costs_a_guest_and_counts_as_none_lost(supervised, verdict, judged):
+    def judge(result: Result) -> Result:
+        return replace(result, verdict=verdict) if result.oracle == "panic" else result
+
+    first = ([SESSION, STARTED], WARNING, Ending.PANICKED, None)
+    second = ([SESSION, finished("b")], "", Ending.EXITED, 0)
+    results = supervised(first, second, judge=judge, most_lost=1)
+    assert [result.test for result in results] == judged

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Hashable
 from pathlib import Path
 
+from vfio_hw.errors import KernelSplat
 from vfio_hw.host import kconfig
 from vfio_hw.oracle.memory import available_bytes, slab_objects
 
@@ -36,8 +37,22 @@ _NOISE = {
 }
 # Addresses that were given back are kept for a while, to be forgotten many at once.
 _LAZY = {"vmap_area"}
-# Counters of pages that are exact when all processors have told theirs.
-_EXACT = ("nr_iommu_pages", "nr_sec_page_table_pages", "nr_page_table_pages")
+# Counters of pages that are exact when all processors have told theirs. Those of other page tables
+# are not among them: the kernel's own ones grow with the addresses above, and are never freed.
+_EXACT = ("nr_iommu_pages", "nr_sec_page_table_pages")
+
+
+def leaves_nothing(cycle: Callable[[], Hashable], cycles: int) -> None:
+    """Nothing grows with the cycles, and each returns the same; see :func:`growth`.
+
+    :raises KernelSplat: something grows, or not all cycles were answered alike.
+    """
+    found, answers = growth(cycle, cycles)
+    if found:
+        raise KernelSplat("; ".join(found), oracle="leaks")
+    if len(answers) > 1:
+        listed = sorted(map(str, answers))
+        raise KernelSplat(f"not every cycle got the same: {listed}", oracle="answer")
 
 
 def growth(cycle: Callable[[], Hashable], cycles: int) -> tuple[list[str], set[Hashable]]:

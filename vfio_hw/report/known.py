@@ -4,12 +4,17 @@ One file ``fixtures/known/NAME.toml`` each, with its page in ``docs/finds/NAME.m
 
 * ``tests``: names as in the record, ``*`` standing for anything;
 * ``says``: words in the text of the failure, one of which is there;
-* ``kernels``: beginnings of the releases on which it was seen.
+* ``kernels``: beginnings of the releases on which it was seen;
+* ``fatal``, when true: it kills the guest. Then it excuses a panic too, when every splat that the
+  console has is titled with one of the words that it says; never a hang, nor a panic without a
+  splat;
+* ``needs``: the option, such as ``CONFIG_KASAN``, without which a kernel does not show it. Where
+  the kernel has it not, or its configuration is not known, a test that passes tells nothing.
 """
 
 import fnmatch
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +35,8 @@ class Known:
     tests: tuple[str, ...]
     says: tuple[str, ...]
     kernels: tuple[str, ...]
+    fatal: bool = False
+    needs: str = ""
 
     def concerns(self, test: str, release: str) -> bool:
         """Whether the test shows it on a kernel of this release."""
@@ -39,12 +46,13 @@ class Known:
 
     def explains(self, result: Result, release: str) -> bool:
         """Whether the failure is this fault and not another one."""
-        # Each fault that was found has to be this one: a known warning excuses no leak beside it,
-        # and not the death of the guest.
-        faults = result.findings or [result.text]
+        # Each fault that was found has to be this one: a known warning excuses no leak beside it.
+        # Without a splat, the text of a death is the end of the console, which may say anything.
+        died = result.oracle in FATAL
+        faults = result.findings or ([] if died else [result.text])
         return (
             result.verdict == "failed"
-            and result.oracle not in FATAL
+            and (not died or (self.fatal and result.oracle == "panic" and bool(faults)))
             and self.concerns(result.test, release)
             and all(any(words in fault for words in self.says) for fault in faults)
         )
@@ -68,12 +76,18 @@ def judged(result: Result, release: str, finds: Iterable[Known]) -> Result:
     return result
 
 
-def vanished(results: Sequence[Result], release: str, finds: Iterable[Known]) -> list[str]:
-    """The names of finds of this kernel whose tests ran, and all passed."""
+def vanished(
+    results: Sequence[Result], release: str, finds: Iterable[Known], options: Collection[str]
+) -> list[str]:
+    """The names of finds that this kernel would show, whose tests ran, and all passed.
+
+    :param options: those that its configuration sets; none when it is not known.
+    """
     return [
         find.name
         for find in finds
-        if (verdicts := [r.verdict for r in results if find.concerns(r.test, release)])
+        if (not find.needs or find.needs in options)
+        and (verdicts := [r.verdict for r in results if find.concerns(r.test, release)])
         and set(verdicts) == {"passed"}
     ]
 
@@ -92,9 +106,9 @@ def _read(path: Path) -> Known:
     page = path.parents[2] / "docs" / "finds" / f"{path.stem}.md"
     try:
         data = tomllib.loads(path.read_text())
-        lists = (tuple(data[key]) for key in ("tests", "says", "kernels"))
-        find = Known(path.stem, *lists)
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        lists = {key: tuple(value) for key, value in data.items() if isinstance(value, list)}
+        find = Known(path.stem, **(data | lists))
+    except (tomllib.TOMLDecodeError, TypeError) as error:
         raise HarnessError(f"{path}: not the description of a known find: {error!r}") from None
     if not page.exists():
         raise HarnessError(f"{path} has no page: describe the find in {page}")

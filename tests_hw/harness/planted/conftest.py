@@ -10,7 +10,6 @@ import pytest
 from vfio_hw.host import kconfig, modules
 
 CRASH = Path("/sys/kernel/debug/provoke-crash/DIRECT")
-PATIENCE = 30.0
 
 
 @pytest.fixture(scope="session", autouse=True)
