@@ -1,22 +1,18 @@
 """This file checks that a removal waits for the last descriptor, and for nothing else (P1)."""
 
-import contextlib
 import errno
 import os
-import select
 import signal
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
-from vfio_hw.errors import KernelRefused, KernelSplat
+from vfio_hw.errors import KernelRefused
 from vfio_hw.fixtures import Target
+from vfio_hw.host.forked import forked
 from vfio_hw.host.mdev import Mdev
-from vfio_hw.host.process import process_state
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.container import Container
 from vfio_hw.vfio.group import Group
@@ -28,72 +24,7 @@ PROMPT = 2.0
 # A removal that polled would come back up to 10 s, the period of the requests, after the close.
 WAKE_UP = 0.1
 
-# A child that opens a device has done so in a second, under TCG on a busy machine too.
-READY = 10.0
-
 MODES = ["vfio_type1v2_iommu", "iommufd"]
-
-
-@contextlib.contextmanager
-def forked(life: Callable[[Callable[[], None]], None]) -> Iterator[int]:
-    """A fork of this process lives ``life`` inside, and is killed after.
-
-    :param life: gets a function to call when it is ready, which comes back when this process ends.
-    """
-    ours, theirs = socket.socketpair()
-    child = os.fork()
-    if child == 0:
-        _live(life, ours, theirs)
-    # With its end open here as well, a child that ended would be waited for in vain.
-    theirs.close()
-    try:
-        _expect_ready(child, ours)
-        yield child
-    finally:
-        ours.close()
-        _kill(child)
-
-
-def _live(
-    life: Callable[[Callable[[], None]], None], ours: socket.socket, theirs: socket.socket
-) -> NoReturn:
-    """The whole life of the child; never returns."""
-
-    def ready() -> None:
-        theirs.sendall(b"ready")
-        theirs.recv(1)
-
-    try:
-        ours.close()
-        life(ready)
-    except BaseException as error:
-        theirs.sendall(f"{type(error).__name__}: {error}".encode())
-    finally:
-        os._exit(1)
-
-
-def _expect_ready(child: int, channel: socket.socket) -> None:
-    channel.settimeout(READY)
-    try:
-        said = channel.recv(4096)
-    except TimeoutError:
-        text = f"the forked process {child} was not ready within {READY:g} s"
-        raise KernelSplat(f"{text}: {process_state(child)}", oracle="hang") from None
-    assert said == b"ready", f"the forked process ended: {said.decode() or 'it said nothing'}"
-
-
-def _kill(child: int) -> None:
-    os.kill(child, signal.SIGKILL)
-    end = os.pidfd_open(child)
-    try:
-        poll = select.poll()
-        poll.register(end, select.POLLIN)
-        if not poll.poll(PROMPT * 1000):
-            text = f"the forked process {child} was killed and is there {PROMPT:g} s later"
-            raise KernelSplat(f"{text}: {process_state(child)}", oracle="hang")
-        os.waitpid(child, 0)
-    finally:
-        os.close(end)
 
 
 def traces(device: Target) -> list[Path]:
