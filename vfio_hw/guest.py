@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kernel",
         default="latest",
         metavar="NAME|PATH",
-        help="latest, 6.12, 6.1, a built kernel tree or a bzImage (default: latest)",
+        help=f"{', '.join(kernels.NAMES)}, a built kernel tree or a bzImage (default: latest)",
     )
     parser.add_argument(
         "--modules", type=Path, metavar="DIRECTORY", help="modules of a bzImage given by path"
@@ -33,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto: KVM where it is seen to boot a kernel, else TCG (default)",
     )
     parser.add_argument(
-        "--machine", default="intel-iommu", metavar="NAME", help="fixtures/machines"
+        "--machine",
+        default="intel-iommu",
+        metavar="NAME",
+        help="one of fixtures/machines (default: intel-iommu)",
     )
     parser.add_argument("--cpus", type=whole, default=2, help="of the guest (default: 2)")
     parser.add_argument("--memory", default="2G", help="of the guest (default: 2G)")

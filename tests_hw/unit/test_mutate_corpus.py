@@ -46,6 +46,7 @@ def test_a_header_is_read_for_what_it_says(written):
     [
         ({"promise": None}, "lacks promise"),
         ({"promise": "P10"}, "promise is 'P10'"),
+        ({"class": "bad luck"}, "class is 'bad luck'"),
         ({"kind": "rarely"}, "kind is 'rarely'"),
         ({"device": "mtty, gpu"}, "device is 'gpu'"),
         ({"oracle": "luck"}, "oracle is 'luck'"),
@@ -79,17 +80,30 @@ def test_an_id_that_two_mutants_have_is_neither_of_theirs(written, tmp_path):
     found, problems = corpus.read(tmp_path)
     assert [each.id for each in found] == ["A-1"]
     assert len(problems) == 1
-    assert "one.cocci, two.cocci" in problems[0]
+    assert "one.cocci, two.cocci" in problems["B-1"]
 
 
 def test_an_empty_corpus_and_an_unknown_id_are_told(written, tmp_path):
     with pytest.raises(HarnessError, match="no mutant in"):
         corpus.read(tmp_path)
     written("A-1")
-    found, _ = corpus.read(tmp_path)
-    assert corpus.chosen(found, []) == found
-    with pytest.raises(HarnessError, match="no mutant has the id A-2"):
-        corpus.chosen(found, ["A-1", "A-2"])
+    assert [each.id for each in corpus.chosen(tmp_path, [])[0]] == ["A-1"]
+    with pytest.raises(HarnessError, match="has the id A-2"):
+        corpus.chosen(tmp_path, ["A-1", "A-2"])
+
+
+def test_what_is_wrong_with_a_file_is_told_to_who_asks_for_it(written, tmp_path):
+    written("A-1")
+    written("B-1", promise="P0")
+    assert corpus.chosen(tmp_path, ["A-1"])[1] == []
+    found, problems = corpus.chosen(tmp_path, ["B-1"])
+    assert found == []
+    assert "promise is 'P0'" in problems[0]
+
+
+def test_an_id_that_could_lead_elsewhere_is_refused(written):
+    with pytest.raises(HarnessError, match="give letters, a dash and a number"):
+        mutant.read(written("x", id="../up-1"))
 
 
 def test_every_mutant_that_comes_with_the_project_can_be_read():

@@ -2,13 +2,24 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.mutate import command, corpus, seen, table, variant
-from vfio_hw.mutate.record import BAD, CLEAN, DETECTED, EQUIVALENT, SURVIVED, Record, Verdict
+from vfio_hw.mutate import command, corpus, judging, seen, table, variant
+from vfio_hw.mutate.record import (
+    BAD,
+    CLEAN,
+    DETECTED,
+    EQUIVALENT,
+    SURVIVED,
+    UNFIT,
+    Asked,
+    Record,
+    Verdict,
+)
 from vfio_hw.mutate.variant import Variant
 from vfio_hw.vm.kernels import Kernel
 
@@ -26,6 +37,9 @@ PATCH = """\
 @@ @@
 - a();
 """
+
+
+ASKED = Asked("latest", "fixtures/mutants", ["A-1"], 60.0, 7, ["tests_hw/race"])
 
 
 class Bench:
@@ -61,13 +75,15 @@ def made(tmp_path, monkeypatch):
     mutants, _ = corpus.read(tmp_path)
     results = tmp_path / "results"
     results.mkdir()
-    return mutants, kernel, Record(results)
+    record = Record(results)
+    record.begin(ASKED)
+    return mutants, kernel, record
 
 
 def test_every_mutant_has_its_verdict_and_clean_kernels_come_between(made):
     mutants, kernel, record = made
     bench = Bench({"A-1": Verdict("A-1", DETECTED, test="t.py::test[edu]", seconds=7.0)})
-    verdicts = list(command._judged(bench, mutants, kernel, record))
+    verdicts = list(judging.verdicts(bench, mutants, kernel, record))
     found = [(v.id, v.verdict) for v in verdicts]
     expected = [(CLEAN, SURVIVED), ("A-1", DETECTED), ("B-1", BAD), ("C-1", EQUIVALENT)]
     assert found == expected
@@ -79,12 +95,12 @@ def test_every_mutant_has_its_verdict_and_clean_kernels_come_between(made):
 def test_what_has_its_verdict_is_not_tried_again_unless_the_mutant_has_changed(made):
     mutants, kernel, record = made
     detected = Verdict("A-1", DETECTED, test="t.py::test[edu]")
-    list(command._judged(Bench({"A-1": detected}), mutants, kernel, record))
+    list(judging.verdicts(Bench({"A-1": detected}), mutants, kernel, record))
     again = Bench({})
-    list(command._judged(again, mutants, kernel, record))
+    list(judging.verdicts(again, mutants, kernel, record))
     assert again.asked == []
     mutants[0].path.write_text(mutants[0].path.read_text() + "// other\n")
-    verdicts = list(command._judged(again, mutants, kernel, record))
+    verdicts = list(judging.verdicts(again, mutants, kernel, record))
     assert [name for name, _ in again.asked] == ["A-1"]
     assert verdicts[1].verdict == SURVIVED
 
@@ -92,14 +108,14 @@ def test_what_has_its_verdict_is_not_tried_again_unless_the_mutant_has_changed(m
 def test_an_interrupted_run_keeps_what_it_has(made):
     mutants, kernel, record = made
     with pytest.raises(KeyboardInterrupt):
-        list(command._judged(Bench({"A-1": KeyboardInterrupt()}), mutants, kernel, record))
+        list(judging.verdicts(Bench({"A-1": KeyboardInterrupt()}), mutants, kernel, record))
     assert [v.id for v in record.read()] == [CLEAN]
 
 
 def test_the_test_that_saw_a_mutant_is_tried_first_the_next_time(made):
     mutants, kernel, record = made
     detected = Verdict("A-1", DETECTED, test="t.py::test[edu]")
-    list(command._judged(Bench({"A-1": detected}), mutants, kernel, record))
+    list(judging.verdicts(Bench({"A-1": detected}), mutants, kernel, record))
     assert seen.tests_of("A-1") == ("t.py::test[edu]",)
 
 
@@ -118,12 +134,14 @@ def test_the_exit_status_says_what_became_of_all(verdicts, problems, status):
     assert command._ended([Verdict(*each) for each in verdicts], problems) == status
 
 
-def test_a_record_that_was_cut_short_is_read_up_to_there(tmp_path):
+def test_a_line_that_was_cut_short_costs_itself_only(tmp_path):
     record = Record(tmp_path)
+    record.begin(ASKED)
     record.write(Verdict("A", DETECTED))
     with (tmp_path / "mutants.jsonl").open("a") as file:
         file.write('{"id": "B", "verd')
-    assert [v.id for v in record.read()] == ["A"]
+    record.write(Verdict("C", DETECTED))
+    assert [v.id for v in record.read()] == ["A", "C"]
 
 
 def test_the_table_names_who_saw_what_who_was_not_seen_and_who_saw_nothing(made):
@@ -148,6 +166,31 @@ def test_the_table_names_who_saw_what_who_was_not_seen_and_who_saw_nothing(made)
         table.gathered([record.directory / "clean-0"])
 
 
+def resuming(directory: Path, **given) -> argparse.Namespace:
+    return argparse.Namespace(resume=directory, rest=[], only=[], **given)
+
+
+def test_what_an_interrupted_run_was_asked_for_is_gone_on_with(tmp_path):
+    Record(tmp_path).begin(ASKED)
+    args = resuming(tmp_path, budget=1.0, seed=None)
+    command._resumed(args)
+    assert (args.kernel, args.only, args.budget) == ("latest", ["A-1"], 60.0)
+    assert (args.seed, args.rest) == (7, ["tests_hw/race"])
+    with pytest.raises(HarnessError, match="begin anew"):
+        command._resumed(argparse.Namespace(resume=tmp_path, rest=["tests_hw"], only=[]))
+
+
 def test_a_directory_without_a_run_can_not_be_gone_on_with(tmp_path):
     with pytest.raises(HarnessError, match="holds no run to go on with"):
-        command._record(argparse.Namespace(resume=tmp_path, results=None))
+        command._resumed(resuming(tmp_path))
+
+
+def test_a_mutant_that_this_kernel_can_not_show_is_not_tried(made, tmp_path):
+    mutants, kernel, record = made
+    (tmp_path / "config").write_text("CONFIG_VFIO=m\n")
+    kernel = replace(kernel, config=tmp_path / "config")
+    bench = Bench({})
+    wanted = [replace(mutants[0], needs=name) for name in ("CONFIG_KASAN", "CONFIG_VFIO")]
+    found = [v.verdict for v in judging.verdicts(bench, wanted, kernel, record)]
+    assert found == [SURVIVED, UNFIT, SURVIVED]
+    assert [name for name, _ in bench.asked] == [CLEAN, "A-1"]

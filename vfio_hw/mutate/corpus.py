@@ -11,8 +11,10 @@ from vfio_hw.mutate.mutant import Mutant
 CORPUS = Path(__file__).parents[2] / "fixtures" / "mutants"
 
 
-def read(directory: Path) -> tuple[list[Mutant], list[str]]:
+def read(directory: Path) -> tuple[list[Mutant], dict[str, str]]:
     """The mutants of a corpus in the order of their files, and a sentence for each bad file.
+
+    The sentences go by the name of the file without suffix, which is the id a mutant should have.
 
     :raises HarnessError: there is no such directory, or no mutant in it.
     """
@@ -20,27 +22,32 @@ def read(directory: Path) -> tuple[list[Mutant], list[str]]:
     if not paths:
         raise HarnessError(f"no mutant in {directory}: name a directory of .cocci files")
     found: list[Mutant] = []
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     for path in paths:
         try:
             found.append(mutant.read(path))
         except HarnessError as error:
-            problems.append(str(error))
+            problems[path.stem] = str(error)
     times = Counter(each.id for each in found)
     for name in sorted(name for name, count in times.items() if count > 1):
         files = ", ".join(each.path.name for each in found if each.id == name)
-        problems.append(f"{directory}: the id {name} stands in {files}: give each its own")
+        problems[name] = f"{directory}: the id {name} stands in {files}: give each its own"
     return [each for each in found if times[each.id] == 1], problems
 
 
-def chosen(mutants: Sequence[Mutant], ids: Sequence[str]) -> list[Mutant]:
-    """Those of these ids, or all when none is given.
+def chosen(directory: Path, ids: Sequence[str]) -> tuple[list[Mutant], list[str]]:
+    """The mutants of these ids, or all when none is given, and what is wrong with the files.
 
-    :raises HarnessError: an id that no mutant has.
+    :raises HarnessError: no such directory, no mutant in it, or an id that none has.
     """
-    known = {each.id for each in mutants}
+    mutants, problems = read(directory)
+    known = {each.id for each in mutants} | problems.keys()
     if unknown := [name for name in ids if name not in known]:
         raise HarnessError(
-            f"no mutant has the id {', '.join(unknown)}: see fixtures/mutants, or name --corpus"
+            f"no mutant in {directory} has the id {', '.join(unknown)}: give the name of a file"
+            " there without .cocci; tests are named after --"
         )
-    return [each for each in mutants if not ids or each.id in ids]
+    return (
+        [each for each in mutants if not ids or each.id in ids],
+        [text for name, text in problems.items() if not ids or name in ids],
+    )

@@ -9,11 +9,34 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 
+CLASSES = (
+    "reference leak",
+    "reference underflow",
+    "use after free",
+    "memory leak",
+    "number leak",
+    "missing unwinding",
+    "missing lock",
+    "lock order",
+    "deadlock",
+    "endless loop",
+    "lost wake-up",
+    "wrong wait",
+    "lost request",
+    "stale entry",
+    "wrong errno",
+    "wrong answer",
+    "accounting",
+    "ownership",
+    "wrong state",
+    "missing zap",
+)
 PROMISES = tuple(f"P{number}" for number in range(1, 10))
 KINDS = ("deterministic", "race")
 DEVICES = ("mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme", "none")
 ORACLES = ("assertion", "kernel log", "leaks", "hang", "panic", "kmemleak")
 
+_ID = re.compile(r"[A-Z0-9]+-[0-9]+")
 _LINE = re.compile(r"//\s*([a-z]+):\s*(\S.*?)\s*")
 _REQUIRED = ("id", "title", "class", "promise", "origin", "device", "oracle", "kind", "file")
 _OPTIONAL = ("changes", "needs", "equivalent", "see")
@@ -57,9 +80,9 @@ def read(path: Path) -> Mutant:
     if not changes.isdigit() or int(changes) < 1:
         raise HarnessError(f"{path}: changes is '{changes}': give the number of changed places")
     return Mutant(
-        id=fields["id"],
+        id=_identity(path, fields["id"]),
         title=fields["title"],
-        kind_of_bug=fields["class"],
+        kind_of_bug=_one_of(path, "class", fields["class"], CLASSES),
         promise=_one_of(path, "promise", fields["promise"], PROMISES),
         origin=fields["origin"],
         devices=_some_of(path, "device", fields["device"], DEVICES),
@@ -88,6 +111,13 @@ def _header(path: Path, text: str) -> dict[str, str]:
             )
         fields[key] = found[2]
     return fields
+
+
+def _identity(path: Path, value: str) -> str:
+    # It becomes the name of a directory.
+    if not _ID.fullmatch(value):
+        raise HarnessError(f"{path}: id is '{value}': give letters, a dash and a number, as DEV-01")
+    return value
 
 
 def _one_of(path: Path, key: str, value: str, allowed: tuple[str, ...]) -> str:

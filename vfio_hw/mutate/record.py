@@ -1,17 +1,18 @@
-"""The record of a run over mutants: one JSON object a line, only ever appended to."""
+"""The record of a run over mutants: one JSON object a line, only ever appended to.
+
+The first line holds what the run was asked for, each other one a verdict.
+"""
 
 import json
-from dataclasses import asdict, dataclass, replace
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vfio_hw.errors import HarnessError
+
 CLEAN = "clean"
-DETECTED, SURVIVED, UNCLEAR, BAD, EQUIVALENT = (
-    "detected",
-    "survived",
-    "unclear",
-    "bad",
-    "equivalent",
-)
+DETECTED, SURVIVED, UNCLEAR = "detected", "survived", "unclear"
+BAD, UNFIT, EQUIVALENT = "bad", "unfit", "equivalent"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Verdict:
     """What became of a mutant, or of a clean kernel that was slipped in.
 
     ``detected``: a test failed. ``survived``: none did, in the time there was. ``unclear``: the
-    harness itself failed. ``bad``: it does not apply or compile. ``equivalent``: nobody can see it.
+    harness itself failed. ``bad``: it does not apply or compile. ``unfit``: this kernel lacks what
+    it takes to see it. ``equivalent``: nobody can see it.
     """
 
     id: str
@@ -35,9 +37,17 @@ class Verdict:
     tests: int = 0
     """How many tests had run by then."""
 
-    def replaced(self, *, key: str, build_seconds: float = 0.0) -> "Verdict":
-        """The same, of this build."""
-        return replace(self, key=key, build_seconds=build_seconds)
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run was asked for, and so what a later one has to go on with."""
+
+    kernel: str
+    corpus: str
+    only: list[str]
+    budget: float
+    seed: int
+    selection: list[str]
 
 
 class Record:
@@ -47,19 +57,47 @@ class Record:
         self.directory = directory
         self._path = directory / "mutants.jsonl"
 
+    def begin(self, asked: Asked) -> None:
+        """The first line."""
+        self._append(asdict(asked))
+
+    def asked(self) -> Asked:
+        """What the run was asked for.
+
+        :raises HarnessError: there is no run in this directory.
+        """
+        try:
+            with self._path.open() as file:
+                return Asked(**json.loads(file.readline()))
+        except (OSError, ValueError, TypeError):
+            raise HarnessError(
+                f"{self.directory} holds no run to go on with: name the directory that the"
+                " interrupted run printed, or leave --resume out to begin anew"
+            ) from None
+
     def write(self, verdict: Verdict) -> None:
         """Append one verdict; on disk when this returns."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(asdict(verdict)) + "\n")
+        self._append(asdict(verdict))
 
     def read(self) -> list[Verdict]:
         """Every verdict so far."""
         if not self._path.exists():
             return []
         verdicts = []
-        for line in self._path.read_text().splitlines():
+        for line in self._path.read_text().splitlines()[1:]:
             try:
                 verdicts.append(Verdict(**json.loads(line)))
             except (ValueError, TypeError):
                 continue  # cut short by the end of an earlier run
         return verdicts
+
+    def _append(self, data: dict[str, object]) -> None:
+        with self._path.open("a+b") as file:
+            # A line that was cut short is ended first, or it would take this one with it.
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(json.dumps(data).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,7 +1,6 @@
 """The table of promises, mutants, and the tests that see them."""
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +9,18 @@ from pathlib import Path
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import corpus
 from vfio_hw.mutate.mutant import PROMISES, Mutant
-from vfio_hw.mutate.record import BAD, CLEAN, DETECTED, SURVIVED, Record, Verdict
+from vfio_hw.mutate.record import (
+    BAD,
+    CLEAN,
+    DETECTED,
+    SURVIVED,
+    UNCLEAR,
+    UNFIT,
+    Record,
+    Verdict,
+)
 from vfio_hw.order import function_of
+from vfio_hw.report.events import EventLog
 
 _HEAD = """\
 # Promises, mutants, and the tests that see them
@@ -43,17 +52,22 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "mutants",
         help="print which tests see which mutants",
-        description="Prints docs/mutants.md from the records of vfio-hw mutate.",
+        description="Prints the page docs/mutants.md from the records of vfio-hw mutate:"
+        " vfio-hw mutants DIRECTORY... > docs/mutants.md",
     )
-    parser.add_argument("--corpus", type=Path, default=corpus.CORPUS, metavar="DIR")
-    parser.add_argument("results", type=Path, nargs="+", metavar="DIRECTORY")
+    parser.add_argument(
+        "--corpus", type=Path, default=corpus.CORPUS, metavar="DIR", help="directory of mutants"
+    )
+    parser.add_argument(
+        "results", type=Path, nargs="+", metavar="DIRECTORY", help="results of vfio-hw mutate"
+    )
     parser.set_defaults(function=_print)
 
 
 def _print(args: argparse.Namespace) -> int:
     mutants, problems = corpus.read(args.corpus)
     if problems:
-        raise HarnessError(problems[0])
+        raise HarnessError("\n".join(problems.values()))
     print("\n".join(lines(mutants, gathered(args.results))))
     return 0
 
@@ -77,8 +91,7 @@ def gathered(directories: Iterable[Path]) -> Evidence:
 
 
 def _functions(events: Path) -> dict[str, list[str]]:
-    for line in events.read_text().splitlines():
-        event = json.loads(line)
+    for event in EventLog(events).read():
         if event["event"] == "session":
             return dict(event["promises"])
     return {}
@@ -121,9 +134,9 @@ def _survivors(counted: Sequence[Mutant], evidence: Evidence) -> list[str]:
         if evidence.seen(each.id):
             continue
         ran = [v for v in evidence.verdicts[each.id] if v.verdict == SURVIVED]
-        bad = [v for v in evidence.verdicts[each.id] if v.verdict == BAD]
-        why = f"{max(v.tests for v in ran)} tests passed" if ran else "not run"
-        why = bad[-1].text if bad else why
+        other = [v for v in evidence.verdicts[each.id] if v.verdict in (BAD, UNFIT, UNCLEAR)]
+        why = other[-1].text if other else "not run"
+        why = f"{max(v.tests for v in ran)} tests passed" if ran else why
         why = "; ".join([each.needs and f"needs {each.needs}", each.see, why]).strip("; ")
         page.append(
             f"| {each.id} | {each.promise} | {each.title} | {', '.join(each.oracles)} | {why} |"
@@ -138,7 +151,8 @@ def _equivalent(mutants: Sequence[Mutant]) -> list[str]:
 
 
 def _blind(evidence: Evidence) -> list[str]:
-    saw = {function_of(v.test) for vs in evidence.verdicts.values() for v in vs if v.test}
+    mutants = (vs for name, vs in evidence.verdicts.items() if name != CLEAN)
+    saw = {function_of(v.test) for vs in mutants for v in vs if v.verdict == DETECTED}
     blind: Mapping[str, list[str]] = {
         name: promises for name, promises in evidence.functions.items() if name not in saw
     }
