@@ -3,6 +3,7 @@
 import argparse
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from vfio_hw import guest
@@ -10,7 +11,7 @@ from vfio_hw.errors import HarnessError, MachineLost
 from vfio_hw.oracle.splats import splats
 from vfio_hw.report import terminal
 from vfio_hw.report.events import EventLog, Result
-from vfio_hw.report.known import judged, known_finds, vanished
+from vfio_hw.report.known import Known, judged, known_finds, vanished
 from vfio_hw.session import PROJECT, pytest_line, results_directory
 from vfio_hw.vm import kernels
 from vfio_hw.vm.kernels.config import settings
@@ -36,6 +37,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         " harness or the machine failed; 130 interrupted.",
     )
     guest.add_arguments(parser)
+    _add_selection(parser)
+    _add_judgement(parser)
+    parser.set_defaults(function=run, takes_rest=True)
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    """Which tests run, on what."""
     parser.add_argument(
         "--device",
         action="append",
@@ -50,6 +58,17 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         " every time",
     )
     parser.add_argument("--seed", type=guest.whole, help="seed of all random choices")
+    parser.add_argument(
+        "selection",
+        nargs="*",
+        metavar="SELECTION",
+        help="files, directories, FILE::TEST; after -- also options of pytest, such as -k WORDS"
+        " (default: all hardware tests)",
+    )
+
+
+def _add_judgement(parser: argparse.ArgumentParser) -> None:
+    """How long things may take, and what becomes of the verdict."""
     parser.add_argument(
         "--race-budget", type=guest.seconds, metavar="SECONDS", help="time that each race may take"
     )
@@ -72,14 +91,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="store_true",
         help="exit status 3 when a find of fixtures/known no longer happens on this kernel",
     )
-    parser.add_argument(
-        "selection",
-        nargs="*",
-        metavar="SELECTION",
-        help="files, directories, FILE::TEST; after -- also options of pytest, such as -k WORDS"
-        " (default: all hardware tests)",
-    )
-    parser.set_defaults(function=run, takes_rest=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,16 +98,12 @@ def run(args: argparse.Namespace) -> int:
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
     finds = known_finds()
     deadline = args.test_deadline or deadline_for(args.race_budget or RACE_BUDGET)
+    own = [f"--test-deadline={deadline}", *(["--quick"] if args.quick else [])]
     line = pytest_line(
         seed=seed,
         race_budget=args.race_budget,
         devices=args.device,
-        selection=[
-            f"--test-deadline={deadline}",
-            *(["--quick"] if args.quick else []),
-            *args.selection,
-            *args.rest,
-        ],
+        selection=[*own, *args.selection, *args.rest],
     )
     machine, kernel = guest.described(args, line, terminal.say, PROJECT)
     out = results_directory(args.results)
@@ -127,14 +134,20 @@ def run(args: argparse.Namespace) -> int:
             print(f"vfio-hw: {error}", file=sys.stderr)
             return KERNEL_WRONG
         raise
+    gone = _gone(results, kernel, finds)
+    status = _ended(results, supervised, out)
+    return HARNESS_WRONG if status == OK and gone and args.strict_known else status
+
+
+def _gone(results: list[Result], kernel: kernels.Kernel, finds: Sequence[Known]) -> list[str]:
+    """The known finds that no longer happen; says so."""
     options = settings(kernel.config.read_text()) if kernel.config else {}
     gone = vanished(results, kernel.release, finds, options)
     for name in gone:
         terminal.say(
             f"known find {name} no longer happens on {kernel.release}: see docs/finds/{name}.md"
         )
-    status = _ended(results, supervised, out)
-    return HARNESS_WRONG if status == OK and gone and args.strict_known else status
+    return gone
 
 
 def _begin(log: EventLog, machine: Guest, kernel: kernels.Kernel, seed: int, out: Path) -> None:

@@ -1,6 +1,5 @@
 """What is lost each time something is done: too little to show once, plain after many times."""
 
-import os
 import re
 import time
 from collections.abc import Callable, Hashable
@@ -8,11 +7,11 @@ from pathlib import Path
 
 from vfio_hw.errors import KernelSplat
 from vfio_hw.host import kconfig
+from vfio_hw.oracle.look import machine
 from vfio_hw.oracle.memory import available_bytes, slab_objects
 
 _DROP_CACHES, _STAT_REFRESH = (Path("/proc/sys/vm", n) for n in ("drop_caches", "stat_refresh"))
 _MEMINFO, _VMSTAT = Path("/proc/meminfo"), Path("/proc/vmstat")
-_FILE_NR = Path("/proc/sys/fs/file-nr")
 
 _WARM_UP = 3
 _BATCHES = 3
@@ -108,8 +107,7 @@ def _amounts() -> dict[str, int]:
     _STAT_REFRESH.read_bytes()
     stat = {name: int(count) for name, count in map(str.split, _lines(_VMSTAT))}
     found = {f"pages ({name})": stat[name] for name in _EXACT if name in stat}
-    if "nr_foll_pin_acquired" in stat:
-        found["pages pinned"] = stat["nr_foll_pin_acquired"] - stat["nr_foll_pin_released"]
+    found |= machine.pinned_pages("")
     memory = {name: int(kb) * 1024 for name, kb in _KB.findall(_MEMINFO.read_text())}
     found |= {what: memory[name] for name, what in _MEMORY.items() if name in memory}
     # KASAN keeps much of what was freed, and takes seconds to let it go; kmemleak looks there.
@@ -118,19 +116,8 @@ def _amounts() -> dict[str, int]:
         found |= {f"objects in {name}": slabs[name] for name in slabs.keys() - _LAZY}
         found["bytes of slabs and large allocations"] = memory["SUnreclaim"]
         found["bytes of memory in use"] = -available_bytes()
-    files = int(_FILE_NR.read_text().split()[0])
-    return found | {"eventfds": _lowest_eventfd(), "open files": files}
+    return found | machine.eventfd_contexts("") | machine.open_files("")
 
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines()
-
-
-def _lowest_eventfd() -> int:
-    """The number that a new eventfd gets, the lowest that none has. Source: fs/eventfd.c."""
-    descriptor = os.eventfd(0)
-    try:
-        info = Path("/proc/self/fdinfo", str(descriptor)).read_text()
-    finally:
-        os.close(descriptor)
-    return int(info.partition("eventfd-id:")[2].split()[0])

@@ -8,11 +8,7 @@ from vfio_hw.errors import Unsupported
 
 _SLABINFO = Path("/proc/slabinfo")
 _CACHES = Path("/sys/kernel/slab")
-_VMALLOC = Path("/proc/vmallocinfo")
 _MEMINFO = Path("/proc/meminfo")
-
-# 0xSTART-0xEND SIZE CALLER+0xOFFSET/0xLENGTH [MODULE] ...; source: s_show() in mm/vmalloc.c.
-_AREA = re.compile(r"^\S+ +(\d+) (.*)$", re.MULTILINE)
 
 
 def slab_objects() -> dict[str, int]:
@@ -44,12 +40,6 @@ def _kept() -> frozenset[str]:
     return frozenset(
         name for name in names if (_CACHES / name / "reclaim_account").read_text().strip() == "0"
     )
-
-
-def vmalloc_bytes(caller: str) -> int:
-    """Bytes of vmalloc memory that ``caller`` asked for: a part of its name, or ``[module]``."""
-    areas = _AREA.findall(_VMALLOC.read_text())
-    return sum(int(size) for size, whose in areas if caller in whose)
 
 
 def available_bytes() -> int:
