@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw import order
-from vfio_hw.errors import HarnessError, KernelSplat, Unsupported
+from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import modules
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Finding, Oracles
@@ -24,6 +24,7 @@ from vfio_hw.watchdog import RACE_BUDGET, Watchdog, deadline_for
 
 # What our own first process sets in a guest: everything there is the harness's to take.
 IN_GUEST = "VFIO_HW_GUEST"
+_SCAN_EVERY = 25  # tests, when they do not come file by file
 _FIRST_MODULES = ("vfio-pci", "vfio_iommu_type1", "iommufd", "mtty", "mdpy", "mbochs")
 
 
@@ -94,6 +95,7 @@ class _Judge:
         self._course = Course()
         self._last = ""
         self._left: Counter[Path] = Counter()
+        self._left_at_first = 0
 
     def _say(self, event: Event) -> None:
         if self._port is None:
@@ -129,6 +131,7 @@ class _Judge:
             }
         )
         self._left = Counter(item.path for item in session.items)
+        self._left_at_first = self._left.total()
         if any(drives_hardware(item) for item in session.items):
             self._begin()
 
@@ -146,7 +149,7 @@ class _Judge:
         self._oracles = Oracles(alone=in_guest)
         try:
             if in_guest:
-                _load_modules()
+                modules.load_available(_FIRST_MODULES)
         except KernelSplat as error:
             finding = Finding(error.oracle, str(error).partition("\n")[0], str(error))
             self._say(session_result("loading the modules", [finding]).as_event())
@@ -176,11 +179,18 @@ class _Judge:
         return result
 
     def _end_of_file(self, item: pytest.Item) -> None:
-        """After the last test of a file, in whatever order: look for memory that is lost."""
+        """After the last test of a file: look for memory that is lost.
+
+        In an order of its own no file comes to its end soon: then after so many tests.
+        """
         self._left[item.path] -= 1
+        whose, due = item.nodeid.partition("::")[0], not self._left[item.path]
+        if self._config.option.order:
+            ran = self._left_at_first - self._left.total()
+            whose, due = f"{_SCAN_EVERY} tests up to {item.nodeid}", ran % _SCAN_EVERY == 0
         ending = item.session.shouldstop or item.session.shouldfail
-        if self._oracles and drives_hardware(item) and not self._left[item.path] and not ending:
-            result = memory_result(item.nodeid.partition("::")[0], self._oracles.scan_memory)
+        if self._oracles and drives_hardware(item) and due and not ending:
+            result = memory_result(whose, self._oracles.scan_memory)
             if result:
                 self._say(result.as_event())
 
@@ -234,11 +244,3 @@ def _check_user(addresses: list[str]) -> None:
             PciFunction.at(address)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
-
-
-def _load_modules() -> None:
-    for name in _FIRST_MODULES:
-        try:
-            modules.load(name)
-        except Unsupported:
-            continue  # the tests that need it say so, each with its own reason

@@ -45,13 +45,15 @@ ASKED = Asked("latest", "fixtures/mutants", ["A-1"], 60.0, 7, ["tests_hw/race"])
 class Bench:
     """Boots nothing: gives the verdicts it was told, and remembers what it was asked."""
 
-    release, finds = "7.3.4", ()
+    kernel, release, finds, budget = "7.3.4 (k)", "7.3.4", (), 60.0
 
     def __init__(self, told: dict[str, Verdict | BaseException]) -> None:
         self.told, self.asked = told, []
 
-    def tried(self, name, modules, order, out) -> Verdict:
+    def tried(self, name, modules, order, out, budget=None) -> Verdict:
         self.asked.append((name, order))
+        out.mkdir()
+        (out / "events.jsonl").touch()
         answer = self.told.get(name, Verdict(name, SURVIVED, tests=3, seconds=1.0))
         if isinstance(answer, BaseException):
             raise answer
@@ -90,6 +92,26 @@ def test_every_mutant_has_its_verdict_and_clean_kernels_come_between(made):
     assert [v.build_seconds for v in verdicts] == [0.0, 2.0, 0.0, 0.0]
     _, order = bench.asked[1]
     assert (order.promise, order.devices) == ("P2", ("edu",))
+
+
+def test_a_test_that_fails_on_a_clean_kernel_too_detects_nothing(made):
+    """It is asked no more, and the mutant is tried with the others."""
+    mutants, kernel, record = made
+    bad = Verdict("A-1", DETECTED, test="t.py::test_bad")
+
+    class Misled(Bench):
+        def tried(self, name, modules, order, out, budget=None) -> Verdict:
+            verdict = super().tried(name, modules, order, out, budget)
+            alone = budget == 0.0
+            if alone or (name == "A-1" and "t.py::test_bad" not in order.last):
+                return bad
+            return verdict
+
+    bench = Misled({})
+    found = {v.id: v for v in judging.verdicts(bench, mutants, kernel, record)}
+    assert found["A-1"].verdict == SURVIVED
+    assert [name for name, _ in bench.asked] == [CLEAN, "A-1", CLEAN, "A-1"]
+    assert seen.tests_of("A-1") == ()
 
 
 def test_what_has_its_verdict_is_not_tried_again_unless_the_mutant_has_changed(made):
@@ -151,9 +173,13 @@ def test_the_table_names_who_saw_what_who_was_not_seen_and_who_saw_nothing(made)
     (record.directory / "clean-0").mkdir()
     promises = {"t.py::test_a": ["P2"], "t.py::test_b": ["P3"]}
     event = {"event": "session", "promises": promises}
-    (record.directory / "clean-0" / "events.jsonl").write_text(json.dumps(event) + "\n")
+    ran = [{"event": "finished", "test": f"{name}[edu]"} for name in promises]
+    promises["t.py::test_c"] = ["P4"]
+    lines = "".join(json.dumps(each) + "\n" for each in (event, *ran))
+    (record.directory / "clean-0" / "events.jsonl").write_text(lines)
     page = table.lines(mutants, table.gathered([record.directory]))
-    assert "1 of 2 mutants seen, on kernel 7.3.4." in page
+    assert "1 of 2 mutants seen." in page
+    assert "On 7.3.4: 1 of 1 that were tried." in page
     assert "| P2 | 2 | 1 | 1 |" in page
     assert "| P3 | none | 0 | 0 |" in page
     assert any(
@@ -161,7 +187,7 @@ def test_the_table_names_who_saw_what_who_was_not_seen_and_who_saw_nothing(made)
     )
     assert any(line.startswith("| B-1 | P2 |") and line.endswith("not run |") for line in page)
     assert "* t.py::test_b (P3)" in page
-    assert not any("test_a (" in line for line in page)
+    assert not any("test_a (" in line or "test_c" in line for line in page)
     with pytest.raises(HarnessError, match="holds no record"):
         table.gathered([record.directory / "clean-0"])
 

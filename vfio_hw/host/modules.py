@@ -3,7 +3,7 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError, KernelSplat, Unsupported
@@ -102,6 +102,13 @@ def load(name: str, *parameters: str, deadline: float = 60.0) -> None:
         )
     if answer:
         raise KernelSplat(f"modprobe {name} failed: {answer}; see the kernel log", oracle="modules")
+
+
+def load_available(names: Iterable[str]) -> None:
+    """Load each that this kernel has; a test that needs another one says so itself."""
+    for name in names:
+        with contextlib.suppress(Unsupported):
+            load(name)
 
 
 def unload(name: str, deadline: float = 60.0) -> None:

@@ -90,17 +90,16 @@ def run(args: argparse.Namespace) -> int:
         return _checked(mutants, kernel, problems)
     for problem in problems:
         print(f"vfio-hw: {problem}", file=sys.stderr)
-    args.seed = args.seed or random.SystemRandom().getrandbits(32)
+    if args.seed is None:
+        args.seed = random.SystemRandom().getrandbits(32)
 
     def line(races: bool) -> list[str]:
         return pytest_line(seed=args.seed, race_budget=RACE_BUDGET[races], selection=args.rest)
 
-    bench = Bench(machine, line, kernel.release, known_finds(), args.budget)
+    name = f"{kernel.release} ({kernel.name})"
+    bench = Bench(machine, line, name, kernel.release, known_finds(), args.budget)
     record = record or _begun(args)
-    say(
-        f"{len(mutants)} mutants on kernel {kernel.release}, seed {args.seed},"
-        f" results in {record.directory}"
-    )
+    say(f"{len(mutants)} mutants on kernel {name}, seed {args.seed}, results in {record.directory}")
     try:
         found = [_told(each) for each in verdicts(bench, mutants, kernel, record)]
     except KeyboardInterrupt:

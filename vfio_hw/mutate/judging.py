@@ -18,7 +18,9 @@ from vfio_hw.mutate.record import (
     Verdict,
 )
 from vfio_hw.mutate.trial import Bench
+from vfio_hw.mutate.variant import Variant
 from vfio_hw.order import Order
+from vfio_hw.report.events import EventLog
 from vfio_hw.vm.kernels import Kernel
 from vfio_hw.vm.kernels.config import settings
 
@@ -28,53 +30,89 @@ _CLEAN_EVERY = 10
 def verdicts(
     bench: Bench, mutants: Sequence[Mutant], kernel: Kernel, record: Record
 ) -> Iterator[Verdict]:
-    """Each verdict as it comes. Those in the record stand, unless kernel or mutant have changed."""
-    done = {(v.id, v.key): v for v in record.read() if v.verdict in (DETECTED, SURVIVED)}
-    options = settings(kernel.config.read_text()) if kernel.config else None
-    for number, mutant in enumerate(mutants):
-        if number % _CLEAN_EVERY == 0:
-            key = f"{number} {kernel.modules}"
-            yield done.get((CLEAN, key)) or _clean(bench, kernel, record, key)
-        if mutant.equivalent:
-            yield Verdict(mutant.id, EQUIVALENT, text=mutant.equivalent)
-        elif mutant.needs and options is not None and mutant.needs not in options:
-            text = f"it takes {mutant.needs} to see it: try --kernel latest-debug"
-            yield Verdict(mutant.id, UNFIT, kernel=bench.release, text=text)
-        else:
-            found = done.get((mutant.id, variant.key_of(mutant, kernel)))
-            yield found or _tried(bench, mutant, kernel, record)
+    """Each verdict as it comes. Those in the record stand, unless kernel or mutant have changed.
+
+    A clean kernel comes before the first and then every tenth mutant, with the tests in the order
+    that this mutant gets. A mutant is detected by a test that passes on a clean kernel: one that
+    has not shown that yet has to, and is not asked any more when it fails there.
+    """
+    return _Judging(bench, kernel, record).verdicts(mutants)
 
 
-def _clean(bench: Bench, kernel: Kernel, record: Record, key: str) -> Verdict:
-    order = Order(last=seen.known_tests(bench.finds, kernel.release))
-    out = _fresh(record, f"{CLEAN}-{key.partition(' ')[0]}")
-    verdict = replace(bench.tried(CLEAN, kernel.modules, order, out), key=key)
-    record.write(verdict)
-    return verdict
+class _Judging:
+    def __init__(self, bench: Bench, kernel: Kernel, record: Record) -> None:
+        self._bench, self._kernel, self._record = bench, kernel, record
+        found = [v for v in record.read() if v.verdict in (DETECTED, SURVIVED)]
+        self._done = {(v.id, v.key): v for v in found}
+        self._sound: set[str] = set()  # tests that passed on a clean kernel
+        self._unsound: set[str] = set()
 
+    def verdicts(self, mutants: Sequence[Mutant]) -> Iterator[Verdict]:
+        config = self._kernel.config
+        options = settings(config.read_text()) if config else None
+        for number, mutant in enumerate(mutants):
+            if number % _CLEAN_EVERY == 0:
+                yield self._clean(f"{number} {self._kernel.modules}", self._order(mutant))
+            if mutant.equivalent:
+                yield Verdict(mutant.id, EQUIVALENT, text=mutant.equivalent)
+            elif mutant.needs and options is not None and mutant.needs not in options:
+                text = f"it takes {mutant.needs} to see it: try --kernel latest-debug"
+                yield Verdict(mutant.id, UNFIT, kernel=self._bench.kernel, text=text)
+            else:
+                found = self._done.get((mutant.id, variant.key_of(mutant, self._kernel)))
+                yield found or self._tried(mutant)
 
-def _tried(bench: Bench, mutant: Mutant, kernel: Kernel, record: Record) -> Verdict:
-    try:
-        made = variant.provide(mutant, kernel)
-    except HarnessError as error:
-        verdict = Verdict(mutant.id, BAD, kernel=kernel.release, text=str(error))
-    else:
-        order = Order(
-            tests=seen.tests_of(mutant.id),
-            last=seen.known_tests(bench.finds, kernel.release),
+    def _order(self, mutant: Mutant) -> Order:
+        known = seen.known_tests(self._bench.finds, self._kernel.release)
+        return Order(
+            tests=tuple(t for t in seen.tests_of(mutant.id) if t not in self._unsound),
+            last=(*known, *sorted(self._unsound)),
             promise=mutant.promise,
             devices=tuple(device for device in mutant.devices if device != "none"),
             races=mutant.race,
         )
-        verdict = bench.tried(mutant.id, made.modules, order, _fresh(record, mutant.id))
-        verdict = replace(verdict, key=made.key, build_seconds=made.seconds)
-        if verdict.verdict == DETECTED:
-            seen.remember(mutant.id, verdict.test)
-    record.write(verdict)
-    return verdict
 
+    def _clean(self, key: str, order: Order) -> Verdict:
+        if verdict := self._done.get((CLEAN, key)):
+            return verdict
+        out = self._fresh(f"{CLEAN}-{key.partition(' ')[0]}")
+        verdict = replace(self._bench.tried(CLEAN, self._kernel.modules, order, out), key=key)
+        results = EventLog(out / "events.jsonl").results()
+        self._sound |= {result.test for result in results if result.verdict == "passed"}
+        self._unsound |= {result.test for result in results if result.verdict == "failed"}
+        self._record.write(verdict)
+        return verdict
 
-def _fresh(record: Record, name: str) -> Path:
-    """A directory that no earlier trial of the same name has used."""
-    names = (name, *(f"{name}-again-{number}" for number in range(1, 1000)))
-    return next(d for d in (record.directory / each for each in names) if not d.exists())
+    def _tried(self, mutant: Mutant) -> Verdict:
+        try:
+            made = variant.provide(mutant, self._kernel)
+        except HarnessError as error:
+            verdict = Verdict(mutant.id, BAD, kernel=self._bench.kernel, text=str(error))
+        else:
+            verdict = self._judged(mutant, made)
+        self._record.write(verdict)
+        return verdict
+
+    def _judged(self, mutant: Mutant, made: Variant) -> Verdict:
+        while True:
+            out = self._fresh(mutant.id)
+            found = self._bench.tried(mutant.id, made.modules, self._order(mutant), out)
+            if found.verdict != DETECTED or self._is_sound(found.test):
+                break
+        if found.verdict == DETECTED:
+            seen.remember(mutant.id, found.test)
+        return replace(found, key=made.key, build_seconds=made.seconds)
+
+    def _is_sound(self, test: str) -> bool:
+        """Whether the test passes on a clean kernel; what is no test is judged by nothing else."""
+        if test not in self._sound | self._unsound and "::" in test:
+            out, alone = self._fresh(f"{CLEAN}-test"), Order(tests=(test,))
+            found = self._bench.tried(CLEAN, self._kernel.modules, alone, out, budget=0.0)
+            (self._unsound if found.test == test else self._sound).add(test)
+        return test not in self._unsound
+
+    def _fresh(self, name: str) -> Path:
+        """A directory that no earlier trial of the same name has used."""
+        names = (name, *(f"{name}-again-{number}" for number in range(1, 1000)))
+        every = (self._record.directory / each for each in names)
+        return next(directory for directory in every if not directory.exists())

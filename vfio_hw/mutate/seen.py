@@ -14,12 +14,13 @@ def tests_of(mutant: str) -> tuple[str, ...]:
 
 def remember(mutant: str, test: str) -> None:
     """Let a test be the first to be tried on this mutant from now on."""
-    seen = _all()
-    seen[mutant] = [test, *(other for other in seen.get(mutant, ()) if other != test)]
-    path = cache.directory() / "seen.json"
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(seen, indent=1, sort_keys=True))
-    partial.replace(path)
+    with cache.locked("seen", "remembering who saw a mutant", lambda text: None):
+        seen = _all()
+        seen[mutant] = [test, *(other for other in seen.get(mutant, ()) if other != test)]
+        path = cache.directory() / "seen.json"
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(seen, indent=1, sort_keys=True))
+        partial.replace(path)
 
 
 def _all() -> dict[str, list[str]]:

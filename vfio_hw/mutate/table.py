@@ -91,19 +91,27 @@ def gathered(directories: Iterable[Path]) -> Evidence:
 
 
 def _functions(events: Path) -> dict[str, list[str]]:
+    promises: dict[str, list[str]] = {}
+    ran: set[str] = set()
     for event in EventLog(events).read():
         if event["event"] == "session":
-            return dict(event["promises"])
-    return {}
+            promises |= event["promises"]
+        elif event["event"] == "finished":
+            ran.add(function_of(event["test"]))
+    return {name: of for name, of in promises.items() if name in ran}
 
 
 def lines(mutants: Sequence[Mutant], evidence: Evidence) -> list[str]:
     """The page, line by line."""
     counted = [each for each in mutants if not each.equivalent]
     seen = [each for each in counted if evidence.seen(each.id)]
-    kernels = ", ".join(sorted(filter(None, evidence.kernels)))
-    page = [*_HEAD.splitlines(), ""]
-    page += [f"{len(seen)} of {len(counted)} mutants seen, on kernel {kernels}.", ""]
+    page = [*_HEAD.splitlines(), "", f"{len(seen)} of {len(counted)} mutants seen."]
+    for kernel in sorted(filter(None, evidence.kernels)):
+        there = [v for m in counted for v in evidence.verdicts[m.id] if v.kernel == kernel]
+        tried = {v.id for v in there if v.verdict in (DETECTED, SURVIVED)}
+        caught = {v.id for v in there if v.verdict == DETECTED}
+        page.append(f"On {kernel}: {len(caught)} of {len(tried)} that were tried.")
+    page.append("")
     page += ["| promise | mutants | seen | tests that saw one |", "|---|---|---|---|"]
     for promise in PROMISES:
         of = [each for each in counted if each.promise == promise]

@@ -57,20 +57,24 @@ class Bench:
 
     machine: Guest
     line: Callable[[bool], list[str]]  # pytest's, for races or for the rest
+    kernel: str  # its name and release
     release: str
     finds: Sequence[Known]
     budget: float
 
-    def tried(self, name: str, modules: Path, order: Order, out: Path) -> Verdict:
+    def tried(
+        self, name: str, modules: Path, order: Order, out: Path, budget: float | None = None
+    ) -> Verdict:
         """Boot a kernel with these modules, and run the tests in this order.
 
         :param out: a new directory, which a guest can see.
+        :param budget: seconds from the first result on; 0 is for one test alone.
         :raises HarnessError: the selection has no test.
         """
         out.mkdir(parents=True)
         order.write(out / "order.json")
         argv = [*self.line(order.races), f"--order={out / 'order.json'}"]
-        watch = _Watch(self.budget)
+        watch = _Watch(self.budget if budget is None else budget)
         supervisor = Supervisor(
             replace(self.machine, modules=modules, argv=argv),
             out,
@@ -87,11 +91,14 @@ class Bench:
         )
         why = ""
         try:
-            status = supervisor.run().status
-            if not watch.tests and status in (_PYTEST_USAGE, _PYTEST_NOTHING):
-                raise HarnessError(f"no test matches the selection: see {out}/guest-1/output.log")
-            if not watch.tests:
-                why = f"pytest ended with status {status}: see {out}/guest-1/output.log"
+            ended = supervisor.run()
+            said = f"see {out}/guest-{ended.guests}/output.log"
+            if not watch.tests and ended.status in (_PYTEST_USAGE, _PYTEST_NOTHING):
+                raise HarnessError(f"no test matches the selection: {said}")
+            if ended.left or not watch.tests or ended.status not in (0, 1):
+                why = (
+                    f"pytest ended with status {ended.status}, {len(ended.left)} tests left: {said}"
+                )
         except _Enough:
             pass
         except MachineLost as error:
@@ -102,7 +109,7 @@ class Bench:
         verdict = Verdict(
             name,
             SURVIVED,
-            kernel=self.release,
+            kernel=self.kernel,
             seconds=round(watch.seconds, 1),
             tests=watch.tests,
         )

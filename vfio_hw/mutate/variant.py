@@ -75,7 +75,10 @@ def _make(mutant: Mutant, kernel: Kernel, into: Path) -> None:
         for module in rebuilt(objects, mutant.file, text, view):
             installed = into / "kernel" / module
             if not installed.exists():
-                raise HarnessError(f"{mutant.id}: {module} is not installed in {kernel.modules}")
+                raise HarnessError(
+                    f"{mutant.id}: {module} is not in {kernel.modules}: install the modules of this"
+                    " build there, not compressed (CONFIG_MODULE_COMPRESS)"
+                )
             installed.unlink()
             # Debug information would make a module ten times as large, to be read over 9p.
             strip: list[str | Path] = ["strip", "--strip-debug", "-o", installed, view / module]
