@@ -11,22 +11,27 @@ import pytest
 
 from vfio_hw.report.known import matches
 
-# The words by which tests name kinds of devices, in their fixtures and parameters.
+# The words by which tests name kinds of devices and ways to open them, in fixtures and parameters.
 _DEVICES = frozenset({"mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme"})
+_TYPE1 = {"vfio_type1_iommu", "vfio_type1v2_iommu"}
+_IOMMUFD = {"iommufd_compat_type1", "iommufd_compat_type1v2", "iommufd"}
+_WAYS = frozenset({*_TYPE1, *_IOMMUFD, "group", "cdev"})
 
 
 @dataclass(frozen=True)
 class Order:
     """What comes first: these tests, then those of this promise on one of these devices.
 
-    Every test function has its turn with one set of parameters before any has its second. What
-    matches ``last``, names in which ``*`` stands for anything, comes last.
+    ``ways``: the preferred modes of opening a device. Every test function has its turn with one
+    set of parameters before any has its second. What matches ``last``, names in which ``*`` stands
+    for anything, comes last.
     """
 
     tests: tuple[str, ...] = ()
     last: tuple[str, ...] = ()
     promise: str = ""
     devices: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ()
     races: bool = False
 
     def write(self, path: Path) -> None:
@@ -42,6 +47,7 @@ def read(path: Path) -> Order:
         last=tuple(data["last"]),
         promise=data["promise"],
         devices=tuple(data["devices"]),
+        ways=tuple(data["ways"]),
         races=data["races"],
     )
 
@@ -52,7 +58,10 @@ def ordered(items: Sequence[pytest.Item], order: Order) -> list[pytest.Item]:
     turns: Counter[tuple[object, bool]] = Counter()
 
     def rank(item: pytest.Item) -> tuple[bool, int, bool, int, bool, bool]:
-        elsewhere = not _on_one_of(item, order.devices)
+        words = _words(item)
+        elsewhere = not (
+            _agrees(words & _DEVICES, order.devices) and _agrees(words & _WAYS, order.ways)
+        )
         function = (getattr(item, "function", item), elsewhere)
         turn = turns[function]
         turns[function] += 1
@@ -90,14 +99,14 @@ def function_of(test: str) -> str:
     return test.partition("[")[0]
 
 
-def _on_one_of(item: pytest.Item, devices: Sequence[str]) -> bool:
-    """Whether the test uses one of these kinds of devices, or none at all."""
+def _words(item: pytest.Item) -> set[str]:
+    """The names of an item's fixtures, and its parameters."""
     words = set(getattr(item, "fixturenames", ()))
     callspec = getattr(item, "callspec", None)
-    words |= (
-        {value for value in callspec.params.values() if isinstance(value, str)}
-        if callspec
-        else set()
-    )
-    used = words & _DEVICES
-    return not used or not used.isdisjoint(devices) or not devices
+    values = callspec.params.values() if callspec else ()
+    return words | {value for value in values if isinstance(value, str)}
+
+
+def _agrees(used: set[str], wanted: Sequence[str]) -> bool:
+    """Whether what a test uses is wanted; so is a test that uses nothing of the kind."""
+    return not used or not wanted or not used.isdisjoint(wanted)

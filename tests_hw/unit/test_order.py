@@ -51,6 +51,21 @@ def test_those_of_the_promise_and_the_device_come_first_each_test_once(items):
     assert sorted(first) == sorted(names(items))
 
 
+def test_the_preferred_way_to_open_a_device_has_the_first_turn(pytester):
+    items = pytester.getitems("""
+import pytest
+
+@pytest.mark.parametrize("mode", ["vfio_type1_iommu", "iommufd"])
+def test_open(mode):
+    pass
+
+def test_no_mode():
+    pass
+""")
+    found = names(order.ordered(items, Order(ways=("iommufd",))))
+    assert found == ["test_open[iommufd]", "test_no_mode", "test_open[vfio_type1_iommu]"]
+
+
 def test_what_has_seen_it_before_comes_first_and_what_always_fails_last(items):
     seen = next(item.nodeid for item in items if item.name == "test_answers[mtty]")
     last = tuple(item.nodeid for item in items if item.name == "test_without_a_device")
@@ -72,7 +87,7 @@ def test_races_come_last_of_their_kind_unless_they_are_what_is_looked_for(pytest
 
 
 def test_an_order_is_the_same_after_it_was_written_and_read(tmp_path: Path):
-    given = Order(("t",), ("l*",), "P3", ("mtty", "edu"), races=True)
+    given = Order(("t",), ("l*",), "P3", ("mtty", "edu"), ("iommufd",), races=True)
     given.write(tmp_path / "order")
     assert order.read(tmp_path / "order") == given
 

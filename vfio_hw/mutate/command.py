@@ -146,7 +146,7 @@ def _told(verdict: Verdict) -> Verdict:
     what = verdict.verdict
     if verdict.id == CLEAN:
         what = "green" if what == SURVIVED else "RED"
-    line = f"{verdict.id:8} {what:10}"
+    line = f"{verdict.id:8} {what:11}"
     if verdict.verdict in (DETECTED, SURVIVED, UNCLEAR):
         line += f" {verdict.seconds:6.1f} s  "
     if verdict.verdict == DETECTED:

@@ -69,6 +69,7 @@ class _Judging:
             last=(*known, *sorted(self._unsound)),
             promise=mutant.promise,
             devices=tuple(device for device in mutant.devices if device != "none"),
+            ways=_ways(mutant.file),
             races=mutant.race,
         )
 
@@ -116,3 +117,13 @@ class _Judging:
         names = (name, *(f"{name}-again-{number}" for number in range(1, 1000)))
         every = (self._record.directory / each for each in names)
         return next(directory for directory in every if not directory.exists())
+
+
+def _ways(file: str) -> tuple[str, ...]:
+    """The ways to open a device that lead through a source file; none: all of them."""
+    name = Path(file).name
+    if name == "device_cdev.c" or "iommufd" in file:
+        return ("iommufd", "cdev")
+    if name in ("container.c", "vfio_iommu_type1.c"):
+        return ("vfio_type1v2_iommu", "vfio_type1_iommu", "group")
+    return ()
