@@ -1,30 +1,17 @@
-"""This file checks that interrupts which the edu device really raises arrive at their eventfd (P8).
-
-Registers of edu, in QEMU's docs/specs/edu.rst: writing to RAISE sets bits of the interrupt status
-and interrupts while any is set; writing to ACKNOWLEDGE clears them.
-"""
+"""This file checks that interrupts which an edu really raises arrive at their eventfd (P8)."""
 
 import pytest
 
+from vfio_hw.devices.edu import ACKNOWLEDGE, RAISE, STATUS
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import irq
-from vfio_hw.vfio.opened import opened
 
-MODE = "vfio_type1v2_iommu"
 INTX = lib.VFIO_PCI_INTX_IRQ_INDEX
 MSI = lib.VFIO_PCI_MSI_IRQ_INDEX
-STATUS, RAISE, ACKNOWLEDGE = 0x24, 0x60, 0x64
 BIT = 1 << 4
 # Seconds until an interrupt must have arrived, and for which one that must not is watched for.
 PROMPT = 5.0
 WATCHED = 0.1
-
-
-@pytest.fixture
-def opened_edu(edu):
-    """The open device, and the BAR with its registers."""
-    with opened(edu.path, MODE) as user:
-        yield user.device, user.device.region(lib.VFIO_PCI_BAR0_REGION_INDEX)
 
 
 @pytest.mark.promise("P8")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vfio_hw.devices.edu import ACKNOWLEDGE, RAISE, acknowledged
 from vfio_hw.fixtures import Target
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import irq
@@ -26,8 +27,6 @@ MSIX = lib.VFIO_PCI_MSIX_IRQ_INDEX
 ERR = lib.VFIO_PCI_ERR_IRQ_INDEX
 REQ = lib.VFIO_PCI_REQ_IRQ_INDEX
 INDICES = {"INTX": INTX, "MSI": MSI, "MSIX": MSIX, "ERR": ERR, "REQ": REQ}
-# Registers of edu, in QEMU's docs/specs/edu.rst.
-RAISE, ACKNOWLEDGE = 0x60, 0x64
 PROMPT, WATCHED = 5.0, 0.1
 
 
@@ -168,32 +167,32 @@ def test_only_the_owner_of_now_is_asked_for_the_device(pci_device: Target, mode)
 
 
 @pytest.mark.promise("P8")
-def test_intx_without_an_eventfd_waits_for_the_next_one(edu):
+def test_intx_without_an_eventfd_waits_for_the_next_one(opened_edu):
     """What the device raises meanwhile does no harm, masks the line, and comes with the unmask."""
-    with opened(edu.path, MODES[0]) as user, EventFd("old") as old, EventFd("new") as new:
-        registers = user.device.region(lib.VFIO_PCI_BAR0_REGION_INDEX)
-        irq.arm(user.device, INTX, [old])
-        irq.arm(user.device, INTX, [None])
-        assert irq.signal_errno(user.device, INTX) in (0, errno.EINVAL)
+    device, registers = opened_edu
+    with EventFd("old") as old, EventFd("new") as new:
+        irq.arm(device, INTX, [old])
+        irq.arm(device, INTX, [None])
+        assert irq.signal_errno(device, INTX) in (0, errno.EINVAL)
         registers.put(RAISE, 4, 1)
         assert old.silent(WATCHED)
-        irq.arm(user.device, INTX, [new])
-        irq.unmask(user.device, INTX)
+        irq.arm(device, INTX, [new])
+        irq.unmask(device, INTX)
         assert new.wait(PROMPT) >= 1
         registers.put(ACKNOWLEDGE, 4, 1)
-        irq.disarm(user.device, INTX)
-        assert irq.signal_errno(user.device, INTX) == errno.EINVAL
+        irq.disarm(device, INTX)
+        assert irq.signal_errno(device, INTX) == errno.EINVAL
         assert old.fired() == 0
 
 
 @pytest.mark.promise("P8")
 @pytest.mark.promise("P9")
-def test_an_eventfd_unmasks_intx_until_it_is_taken_away(edu):
+def test_an_eventfd_unmasks_intx_until_it_is_taken_away(opened_edu):
     """Without us being asked: the interrupt that is pending comes again."""
-    with opened(edu.path, MODES[0]) as user, EventFd("the unmask") as unmask:
-        device, taken = user.device, number(unmask)
+    device, registers = opened_edu
+    with EventFd("the unmask") as unmask:
+        taken = number(unmask)
         data = unmask.fileno().to_bytes(4, "little")
-        registers = device.region(lib.VFIO_PCI_BAR0_REGION_INDEX)
         with irq.armed(device, INTX) as [eventfd]:
             irq.set_irqs(device, INTX, EVENTFD | UNMASK, data=data)
             registers.put(RAISE, 4, 1)
@@ -218,7 +217,7 @@ def test_an_unmask_after_the_device_was_closed_reaches_nobody(edu, mode):
     """The eventfd is ours alone again, whether INTx was disarmed before the close or by it."""
     for disarmed in (True, False):
         with EventFd("the unmask") as unmask, EventFd("INTx") as eventfd:
-            with opened(edu.path, mode) as user:
+            with opened(edu.path, mode) as user, acknowledged(user.device):
                 irq.arm(user.device, INTX, [eventfd])
                 data = unmask.fileno().to_bytes(4, "little")
                 irq.set_irqs(user.device, INTX, EVENTFD | UNMASK, data=data)

@@ -11,7 +11,7 @@ from vfio_hw.vfio.opened import opened
 NODES, ENTRIES, MINORS = Path("/dev/vfio"), Path("/sys/class/vfio"), Path("/sys/dev/char")
 
 WATCHED = 0.5
-PROMPT = 2.0
+PROMPT = 5.0
 
 
 def groups() -> set[tuple[str, str, str]]:

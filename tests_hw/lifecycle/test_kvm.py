@@ -23,7 +23,7 @@ from vfio_hw.vfio.group import Group
 from vfio_hw.vfio.iommufd import Iommufd
 from vfio_hw.vfio.kvm import DEBUGFS, KvmVfio, Vm
 
-PROMPT = 2.0
+PROMPT = 5.0
 
 
 @dataclass(frozen=True)

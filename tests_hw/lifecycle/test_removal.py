@@ -20,7 +20,7 @@ from vfio_hw.vfio.opened import opened
 
 # Seconds.  A removal that must wait is watched this long; one that need not is far quicker.
 WATCHED = 0.5
-PROMPT = 2.0
+PROMPT = 5.0
 # A removal that polled would come back up to 10 s, the period of the requests, after the close.
 WAKE_UP = 0.1
 

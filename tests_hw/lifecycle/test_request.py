@@ -19,7 +19,7 @@ from vfio_hw.vfio.irq import armed
 from vfio_hw.vfio.opened import opened
 
 WATCHED = 0.5
-PROMPT = 2.0
+PROMPT = 5.0
 # Between two requests.  Source: vfio_unregister_group_dev() in drivers/vfio/vfio_main.c.
 PERIOD = 10.0
 

@@ -20,6 +20,7 @@ from vfio_hw.vfio.migration import (
 from vfio_hw.vfio.opened import opened
 
 MODE = "vfio_type1v2_iommu"
+PROMPT = 5.0
 RUNNING, STOP, STOP_COPY = STATES["RUNNING"], STATES["STOP"], STATES["STOP_COPY"]
 RESUMING, PRE_COPY = STATES["RESUMING"], STATES["PRE_COPY"]
 # A register of a serial port that only remembers. Source: linux/serial_reg.h, UART_SCR.
@@ -175,7 +176,7 @@ def test_a_session_that_outlives_its_device_is_harmless(mtty, use):
     new = RESUMING if use == "write" else PRE_COPY
     with opened(mtty.path, MODE) as user:
         session = set_state(user.device, new)
-    mtty.remove(2.0)
+    mtty.remove(PROMPT)
 
     def life(ready):
         arguments = [b"anything"] if use == "write" else []

@@ -1,0 +1,29 @@
+"""A whole bus, which can be reset only when all its functions are bound to vfio-pci."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from vfio_hw.host.binding import bound_to
+from vfio_hw.host.pci import BUS, PciFunction
+from vfio_hw.host.sysfs import names_in
+
+
+@pytest.fixture
+def on_the_bus(two_of_a_group: list[PciFunction]) -> list[PciFunction]:
+    """All functions on the bus of two edu that share a group, these two first."""
+    one, other = two_of_a_group
+    prefix = one.address.rpartition(":")[0] + ":"
+    names = [name for name in names_in(BUS / "devices") if name.startswith(prefix)]
+    rest = [one.at(name) for name in names if name not in (one.address, other.address)]
+    return [one, other, *rest]
+
+
+@pytest.fixture
+def bus(on_the_bus: list[PciFunction]) -> Iterator[list[PciFunction]]:
+    """The same functions, all bound to vfio-pci."""
+    with contextlib.ExitStack() as stack:
+        for function in on_the_bus:
+            stack.enter_context(bound_to(function))
+        yield on_the_bus
