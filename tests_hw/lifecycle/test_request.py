@@ -58,6 +58,7 @@ def asked_once(function: PciFunction) -> Iterator[tuple[EventFd, BlockingWrite]]
         removal.must_return(PROMPT)
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.promise("P2")
 def test_the_owner_is_asked_again_every_ten_seconds_signal_or_not(
     edu: PciFunction, e1000e: PciFunction, record_property
