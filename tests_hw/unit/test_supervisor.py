@@ -138,3 +138,12 @@ def test_a_panic_that_is_known_costs_a_guest_and_counts_as_none_lost(supervised,
     second = ([SESSION, finished("b")], "", Ending.EXITED, 0)
     results = supervised(first, second, judge=judge, most_lost=1)
     assert [result.test for result in results] == judged
+
+
+def test_a_test_that_lost_its_guest_took_its_own_time_not_the_guest_s(supervised):
+    results = supervised(
+        ([SESSION, STARTED], "Kernel panic - not syncing: x", Ending.PANICKED, None),
+        ([SESSION, finished("b")], "", Ending.EXITED, 0),
+    )
+    assert results[0].test == "a"
+    assert results[0].seconds < 0.5  # the guest had run for a second

@@ -4,6 +4,7 @@ Tests are known here only by the names in the events; what they do is no busines
 """
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ class _Progress:
     planned: list[str] = field(default_factory=list)
     finished: set[str] = field(default_factory=set)
     running: str | None = None
+    began: float = 0.0  # when the running test did, on the clock of time.monotonic()
     unusable: bool = False
     excused: bool = False  # the last result is a fault that is known
     collected: bool = False  # this guest has said which tests it will run
@@ -149,6 +151,7 @@ class Supervisor:
             self._progress.planned = self._progress.planned or list(event["tests"])
         elif kind == "started":
             self._progress.running = str(event["test"])
+            self._progress.began = time.monotonic()
         elif kind == "unusable":
             self._progress.unusable = True
 
@@ -189,7 +192,8 @@ class Supervisor:
                 verdict = "error"
         titles = [f"kernel log: {splat.title}" for splat in found]
         text = explained(ended, found, _lines(ended))
-        self._finish(Result(test, verdict, ended.seconds, text, oracle, {}, titles))
+        seconds = time.monotonic() - progress.began if progress.running else ended.seconds
+        self._finish(Result(test, verdict, round(seconds, 3), text, oracle, {}, titles))
 
     def _overheard(self, ended: GuestRun, number: int) -> None:
         """A splat on the console that no result tells of fails the guest as a whole."""
