@@ -126,13 +126,13 @@ def test_a_driver_that_refuses_is_named_and_the_old_one_comes_back(bus: Bus) -> 
     bus.bind("edu-native")
     function = PciFunction.at("00:04.0", bus.path)
     begun = time.monotonic()
-    expected = r"stubborn was offered 0000:00:04\.0 and did not bind it within 0\.05 s"
+    expected = r"stubborn was offered 0000:00:04\.0 and did not bind it within 0\.5 s"
     with (
         pytest.raises(KernelSplat, match=expected),
-        bound_to(function, "stubborn", deadline=0.05),
+        bound_to(function, "stubborn", deadline=0.5),
     ):
         pytest.fail("it is not bound")
-    assert time.monotonic() - begun < 1, "the deadline was 0.05 s"
+    assert time.monotonic() - begun < 5, "the deadline was 0.5 s"
     assert (function.driver, function.driver_override) == ("edu-native", None)
 
 
