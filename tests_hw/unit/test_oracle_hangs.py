@@ -139,3 +139,15 @@ def test_descriptors_and_mappings_are_told_with_their_owner(tmp_path: Path) -> N
 
 def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     assert descriptors_held(9, tmp_path) == mappings_held(9, tmp_path) == []
+
+
+def test_a_process_that_does_not_answer_is_told_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Nobody writes to the fifo in place of its mappings: who reads it waits for ever."""
+    (tmp_path / "proc/7/fd").mkdir(parents=True)
+    (tmp_path / "proc/7/comm").write_text("busy\n")
+    (tmp_path / "proc/7/fd/5").symlink_to("anon_inode:[vfio-device]")
+    os.mkfifo(tmp_path / "proc/7/maps")
+    assert holders(tmp_path) == [
+        "pid 7 (busy) descriptor 5: anon_inode:[vfio-device]",
+        "pid 7: mappings (did not answer within 2 s)",
+    ]

@@ -1,24 +1,47 @@
 """Who holds a device, an address space or a virtual machine open."""
 
 import re
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vfio_hw.host.process import processes
+from vfio_hw.host.questions import answers
 from vfio_hw.host.sysfs import names_in
 
 _HELD = re.compile(r"(?:anon_inode:\[?(?:vfio|iommufd)|/dev/(?:vfio/|iommu$)).*")
 
 
-def holders(root: Path = Path("/")) -> list[str]:
+_PATIENCE, _WHOLE = 2.0, 10.0  # seconds for one process, and for all of them
+
+
+def holders(root: Path = Path("/"), *, end: float | None = None) -> list[str]:
     """One line for each descriptor and mapping of VFIO or IOMMUFD in any process.
 
-    It opens files in /proc for every process and takes accordingly long: for a report only.
+    It opens files in /proc for every process and takes accordingly long: for a report only. What
+    does not answer, because it hangs, has a line that says so.
+
+    :param end: the time (CLOCK_MONOTONIC) from which on nothing more is asked; None: 10 s from now.
     """
-    return [
-        line
-        for pid in processes(root / "proc")
-        for line in descriptors_held(pid, root) + mappings_held(pid, root)
-    ]
+    pids = processes(root / "proc")
+    questions: list[Callable[[], str]] = []
+    for pid in pids:
+        # Descriptors before mappings: the latter may be what does not answer.
+        questions.append(partial(_lines, descriptors_held, pid, root))
+        questions.append(partial(_lines, mappings_held, pid, root))
+    end = time.monotonic() + _WHOLE if end is None else end
+    lines = []
+    for number, answer in enumerate(answers(questions, patience=_PATIENCE, end=end)):
+        if answer.startswith("("):
+            what = "mappings" if number % 2 else "descriptors"
+            answer = f"pid {pids[number // 2]}: {what} {answer}"
+        lines += answer.splitlines()
+    return lines
+
+
+def _lines(held: Callable[[int, Path], list[str]], pid: int, root: Path) -> str:
+    return "\n".join(held(pid, root))
 
 
 def descriptors_held(pid: int, root: Path = Path("/")) -> list[str]:

@@ -8,9 +8,9 @@ from dataclasses import astuple, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from vfio_hw.host.process import PROC, Task, of_family, processes, tasks
-from vfio_hw.oracle.holders import descriptors_held, mappings_held
-from vfio_hw.watchdog.questions import answers
+from vfio_hw.host.process import PROC, Task, of_family, tasks
+from vfio_hw.host.questions import answers
+from vfio_hw.oracle.holders import holders
 
 #: Seconds that all the evidence may take; a kernel that answers needs a small part of it.
 LONGEST = 30.0
@@ -67,7 +67,7 @@ def gathered(pid: int, kernel_says: Callable[[], list[str]]) -> Evidence:
         "other tasks in state D:",
         *(_threads(others, where, end) or ["none"]),
     ]
-    held = _held(end)
+    held = holders(end=end)
     details += ["logged since the test began:", *kernel_says()]
     for key in _keys(family):
         details.append(f"sysrq {key}:")
@@ -130,26 +130,6 @@ def _how(task: Task, wchan: str) -> str:
     if task.state == "R":
         return "runs"
     return f"waits in {wchan}" if wchan not in ("", "0") else "waits"
-
-
-def _held(end: float) -> list[str]:
-    """Descriptors before mappings: the latter may be what does not answer."""
-    pids = processes()
-    questions: list[Callable[[], str]] = []
-    for pid in pids:
-        questions.append(partial(_lines, descriptors_held, pid))
-        questions.append(partial(_lines, mappings_held, pid))
-    lines = []
-    for number, answer in enumerate(answers(questions, patience=_PATIENCE, end=end)):
-        if answer.startswith("("):
-            what = "mappings" if number % 2 else "descriptors"
-            answer = f"pid {pids[number // 2]}: {what} {answer}"
-        lines += answer.splitlines()
-    return lines
-
-
-def _lines(held: Callable[[int], list[str]], pid: int) -> str:
-    return "\n".join(held(pid))
 
 
 def _keys(family: Sequence[Task]) -> list[str]:

@@ -17,13 +17,11 @@ from vfio_hw.report.events import Event, Result
 from vfio_hw.watchdog.advice import advice
 from vfio_hw.watchdog.evidence import gathered
 from vfio_hw.watchdog.log import Log
-from vfio_hw.watchdog.questions import answers
 
 # At most so much of a deadline passes between two looks: when the whole machine was stopped in
 # between, that was not the test's time.
 _SLICE = 5.0
 _PYTHON_PATIENCE = 2.0
-_HOLDERS_PATIENCE = 10.0
 _GRACE = 20.0  # for giving devices back, each of which may have to be reset
 _LAST_GRACE = 5.0
 #: Asks pytest what Python does; no test sends it to pytest itself.
@@ -144,13 +142,12 @@ class _Guard:
             self._stop(advised)
 
     def _died(self) -> None:
-        end = time.monotonic() + _HOLDERS_PATIENCE
-        (held,) = answers([lambda: "\n".join(holders())], patience=_HOLDERS_PATIENCE, end=end)
+        held = "\n".join(holders()) or "nobody"
         text = (
             f"pytest (pid {self._process.pid}) ended while {self._test} ran: its exit status says"
             " how, and the kernel log whether it ran out of memory; what it had taken from its"
             f" driver was not given back\nopen VFIO and IOMMUFD files are held by:\n"
-            f"{held or 'nobody'}"
+            f"{held}"
         )
         self._report("error", "exit", text, [])
         _say(text)

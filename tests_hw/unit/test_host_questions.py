@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.watchdog.questions import answers
+from vfio_hw.host.questions import answers
 
 
 @pytest.fixture
