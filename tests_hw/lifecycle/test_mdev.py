@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.errors import KernelRefused
-from vfio_hw.host.mdev import DEVICES, MdevType, created, type_by_id, types
+from vfio_hw.host.mdev import DEVICES, created, type_by_id, types
 from vfio_hw.host.sysfs import link_name, names_in
 from vfio_hw.vfio.opened import opened
 
@@ -19,14 +18,6 @@ KINDS = ["mtty-1", "mtty-2", "mdpy-vga", "mdpy-hd", "mbochs-small", "mbochs-larg
 # One type of each parent, and what its driver says when no instance is left: mdev's own count says
 # EUSERS, a driver that counts something else ENOSPC.
 LIMITED = {"mtty-1": errno.ENOSPC, "mdpy-vga": errno.EUSERS, "mbochs-large": errno.ENOSPC}
-
-
-def create_errno(kind: MdevType, name: str) -> int:
-    try:
-        kind.create(name)
-    except KernelRefused as refused:
-        return refused.errno or 0
-    return 0
 
 
 @pytest.mark.promise("P8")
@@ -39,8 +30,8 @@ def test_a_uuid_that_is_taken_is_refused_quietly(second):
     kind = type_by_id(second)
     with created(type_by_id("mtty-1")) as mdev:
         group, instances = mdev.iommu_group, kind.available_instances
-        assert create_errno(kind, mdev.uuid) == errno.EEXIST
-        assert create_errno(kind, mdev.uuid.upper()) == errno.EEXIST
+        assert kind.create_errno(mdev.uuid) == errno.EEXIST
+        assert kind.create_errno(mdev.uuid.upper()) == errno.EEXIST
         assert kind.available_instances == instances
         assert (mdev.exists, mdev.iommu_group) == (True, group)
         with opened(mdev.path, "vfio_type1v2_iommu"):
@@ -99,14 +90,14 @@ def test_the_last_instance_can_be_had_and_no_more_and_one_that_is_freed_again(id
         assert kind.available_instances == 0
         for _ in range(CYCLES):
             refused = str(uuid.uuid4())
-            assert create_errno(kind, refused) == answer
+            assert kind.create_errno(refused) == answer
             assert refused not in names_in(DEVICES) + names_in(kind.path / "devices")
         number = vfio_number(made[0].path)
         made[0].remove()
         assert kind.available_instances == 1
         made[0] = kind.create(names[0])
         assert vfio_number(made[0].path) == number, "not the lowest number that was free"
-        assert create_errno(kind, refused) == answer
+        assert kind.create_errno(refused) == answer
     finally:
         for mdev in made:
             mdev.remove()

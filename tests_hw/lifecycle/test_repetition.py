@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.errors import KernelRefused
 from vfio_hw.fixtures import Target
 from vfio_hw.host.binding import rebind, unbind
-from vfio_hw.host.mdev import MdevType, created, type_by_id
+from vfio_hw.host.mdev import created, type_by_id
 from vfio_hw.oracle.growth import leaves_nothing
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.cdev import Cdev
@@ -37,14 +36,6 @@ def numbers(path: Path) -> Hashable:
     return group, entry.name, node, (entry / "dev").read_text()
 
 
-def create_errno(kind: MdevType, name: str) -> int:
-    try:
-        kind.create(name)
-    except KernelRefused as refused:
-        return refused.errno or 0
-    return 0
-
-
 @pytest.mark.promise("P3")
 @pytest.mark.parametrize("identity", KINDS)
 def test_creating_and_removing_mediated_devices_leaves_nothing(identity):
@@ -65,8 +56,8 @@ def test_creating_where_no_instance_is_left_leaves_nothing(identity, answer):
     made = [kind.create(str(uuid.uuid4())) for _ in range(kind.available_instances)]
     refused = str(uuid.uuid4())
     try:
-        leaves_nothing(lambda: create_errno(kind, refused), 60)
-        assert create_errno(kind, refused) == answer
+        leaves_nothing(lambda: kind.create_errno(refused), 60)
+        assert kind.create_errno(refused) == answer
         last = made.pop()
         given = numbers(last.path)
         last.remove()
@@ -80,8 +71,8 @@ def test_creating_where_no_instance_is_left_leaves_nothing(identity, answer):
 @pytest.mark.promise("P3")
 def test_creating_under_a_uuid_that_is_taken_leaves_nothing(mtty):
     kind = type_by_id("mdpy-vga")
-    leaves_nothing(lambda: create_errno(kind, mtty.uuid), 60)
-    assert create_errno(kind, mtty.uuid) == errno.EEXIST
+    leaves_nothing(lambda: kind.create_errno(mtty.uuid), 60)
+    assert kind.create_errno(mtty.uuid) == errno.EEXIST
 
 
 @pytest.mark.promise("P3")

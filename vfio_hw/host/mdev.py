@@ -61,6 +61,14 @@ class MdevType:
         write(self.path / "create", text)
         return Mdev(text)
 
+    def create_errno(self, uuid: str) -> int:
+        """The errno with which :meth:`create` is refused; 0 when the device was created."""
+        try:
+            self.create(uuid)
+        except KernelRefused as refused:
+            return refused.errno or 0
+        return 0
+
     def __str__(self) -> str:
         return f"{self.id} of {self.parent}"
 
