@@ -139,3 +139,13 @@ def test_lost_memory_fails_its_file(kernel: Kernel) -> None:
     result = memory_result("tests_hw/x.py", oracle.found)
     assert result and (result.verdict, result.oracle) == ("failed", "kmemleak")
     assert result.findings == ["kmemleak: unreferenced object in sample"]
+
+
+@pytest.mark.parametrize(
+    ("thread", "left"), [("kmemleak", ["scan=off", "scan=on"]), ("sh", ["scan=off"])]
+)
+def test_it_scans_by_itself_again_afterwards_only_where_it_did(kernel: Kernel, thread, left):
+    (kernel.root / "proc/77").mkdir()
+    (kernel.root / "proc/77/comm").write_text(f"{thread}\n")
+    Kmemleak(kernel.root).close()
+    assert kernel.commands == left

@@ -48,6 +48,7 @@ class Oracles:
         """No more tests: what the kernel has logged since the last one."""
         findings = self._log.after()
         self._log.close()
+        self._kmemleak.close()
         return findings
 
 

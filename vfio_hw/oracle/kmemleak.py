@@ -46,6 +46,8 @@ class Kmemleak:
         self._file = root / "sys/kernel/debug/kmemleak"
         self._printk = root / "proc/sys/kernel/printk"
         self._age = age
+        # Its own scans would report what one test has lost while another runs.
+        self._by_itself = _scans_by_itself(root)
         self.works = self._file.exists() and self._asked("scan=off")
         # A scan to clear these would cost as much as one for tests.
         now = _NOW.search((root / "proc/timer_list").read_text()) if self.works else None
@@ -77,6 +79,11 @@ class Kmemleak:
             )
         return _findings(objects)
 
+    def close(self) -> None:
+        """Let it scan by itself again, if it did."""
+        if self.works and self._by_itself:
+            self._asked("scan=on")
+
     def _asked(self, command: str) -> bool:
         """Whether the command was obeyed; it returns when a scan is over."""
         try:
@@ -106,6 +113,15 @@ class Kmemleak:
         finally:
             if level:
                 self._printk.write_text(level)
+
+
+def _scans_by_itself(root: Path) -> bool:
+    """Whether the kernel's thread for that runs. Source: start_scan_thread() in mm/kmemleak.c."""
+    for path in (root / "proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if path.read_text() == "kmemleak\n":
+                return True
+    return False
 
 
 def _findings(objects: list[str]) -> list[Finding]:
