@@ -42,6 +42,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", default="2G", help="of the guest (default: 2G)")
 
 
+def arguments(args: argparse.Namespace) -> dict[str, str | int | None]:
+    """What those options were given, as JSON can hold it; paths as seen from anywhere."""
+    named = args.kernel in kernels.NAMES
+    return {
+        "kernel": args.kernel if named else str(Path(args.kernel).absolute()),
+        "modules": args.modules and str(args.modules.absolute()),
+        "accel": args.accel,
+        "machine": args.machine,
+        "cpus": args.cpus,
+        "memory": args.memory,
+    }
+
+
+def set_arguments(args: argparse.Namespace, given: dict[str, str | int | None]) -> None:
+    """The inverse of :func:`arguments`."""
+    vars(args).update(given, modules=given["modules"] and Path(str(given["modules"])))
+
+
 def described(
     args: argparse.Namespace, argv: list[str], say: Callable[[str], None], cwd: Path
 ) -> tuple[Guest, kernels.Kernel]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vfio_hw import guest
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import command, corpus, judging, seen, table, variant
 from vfio_hw.mutate.record import (
@@ -39,7 +40,15 @@ PATCH = """\
 """
 
 
-ASKED = Asked("latest", "fixtures/mutants", ["A-1"], 60.0, 7, ["tests_hw/race"])
+GUEST: dict[str, str | int | None] = {
+    "kernel": "latest",
+    "modules": None,
+    "accel": "tcg",
+    "machine": "intel-iommu",
+    "cpus": 4,
+    "memory": "1G",
+}
+ASKED = Asked(GUEST, "fixtures/mutants", ["A-1"], 60.0, 7, ["tests_hw/race"])
 
 
 class Bench:
@@ -200,10 +209,20 @@ def test_what_an_interrupted_run_was_asked_for_is_gone_on_with(tmp_path):
     Record(tmp_path).begin(ASKED)
     args = resuming(tmp_path, budget=1.0, seed=None)
     command._resumed(args)
-    assert (args.kernel, args.only, args.budget) == ("latest", ["A-1"], 60.0)
+    assert guest.arguments(args) == GUEST
+    assert (args.only, args.budget) == (["A-1"], 60.0)
     assert (args.seed, args.rest) == (7, ["tests_hw/race"])
     with pytest.raises(HarnessError, match="begin anew"):
         command._resumed(argparse.Namespace(resume=tmp_path, rest=["tests_hw"], only=[]))
+
+
+def test_a_kernel_given_by_path_is_found_again_from_another_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = argparse.Namespace(**GUEST | {"kernel": "bzImage", "modules": Path("modules")})
+    recorded = guest.arguments(given)
+    assert recorded["kernel"] == str(tmp_path / "bzImage")
+    guest.set_arguments(given, recorded)
+    assert given.modules == tmp_path / "modules"
 
 
 def test_a_directory_without_a_run_can_not_be_gone_on_with(tmp_path):

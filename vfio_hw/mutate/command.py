@@ -111,7 +111,8 @@ def run(args: argparse.Namespace) -> int:
 def _begun(args: argparse.Namespace) -> Record:
     record = Record(results_directory(args.results, "mutate-"))
     corpus_path = str(args.corpus.absolute())
-    record.begin(Asked(args.kernel, corpus_path, args.only, args.budget, args.seed, args.rest))
+    what = guest.arguments(args)
+    record.begin(Asked(what, corpus_path, args.only, args.budget, args.seed, args.rest))
     return record
 
 
@@ -124,7 +125,8 @@ def _resumed(args: argparse.Namespace) -> Record:
             f"{args.resume} goes on with the mutants and tests it was begun with: leave out --only"
             " and what follows --, or begin anew without --resume"
         )
-    args.kernel, args.corpus, args.only = asked.kernel, Path(asked.corpus), asked.only
+    guest.set_arguments(args, asked.guest)
+    args.corpus, args.only = Path(asked.corpus), asked.only
     args.budget, args.seed, args.rest = asked.budget, asked.seed, asked.selection
     return record
 

@@ -42,7 +42,8 @@ class Verdict:
 class Asked:
     """What a run was asked for, and so what a later one has to go on with."""
 
-    kernel: str
+    guest: dict[str, str | int | None]
+    """The options of :func:`vfio_hw.guest.add_arguments`."""
     corpus: str
     only: list[str]
     budget: float
