@@ -15,7 +15,7 @@ import pytest
 
 from vfio_hw import order
 from vfio_hw.errors import HarnessError, KernelSplat
-from vfio_hw.host import modules
+from vfio_hw.host import modules, writer
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Finding, Oracles
 from vfio_hw.report.events import Event, remaining
@@ -113,8 +113,9 @@ class _Judge:
         if self._config.option.quick:
             items[:] = order.sampled(items, self._config.option.seed)
         if self._config.option.finished:
-            wanted = remaining(Path(self._config.option.finished), [item.nodeid for item in items])
-            items[:] = [item for item in items if item.nodeid in set(wanted)]
+            names = [item.nodeid for item in items]
+            wanted = set(remaining(Path(self._config.option.finished), names))
+            items[:] = [item for item in items if item.nodeid in wanted]
         if self._config.option.order:
             items[:] = order.ordered(items, order.read(Path(self._config.option.order)))
 
@@ -145,6 +146,7 @@ class _Judge:
             supervised=in_guest and self._port is not None,
         )
         self._config.add_cleanup(self._watchdog.stop)
+        writer.ready()
         # Before the modules, so that what their loading says is heard.
         self._oracles = Oracles(alone=in_guest)
         try:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat
-from vfio_hw.host import blocking
+from vfio_hw.host import writer
 from vfio_hw.host.blocking import BlockingWrite, write_with_deadline
+from vfio_hw.host.process import process_state
+from vfio_hw.oracle.children import descendants, have_children
 
 
 @pytest.fixture
@@ -27,9 +29,9 @@ def fifo(tmp_path: Path) -> Path:
 def no_child_is_left() -> Iterator[None]:
     yield
     end = time.monotonic() + 5
-    while blocking._lost and time.monotonic() < end:
-        blocking._reap_lost()
-    assert not blocking._lost, "an abandoned child did not end within 5 s"
+    while list(writer.unfinished()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not list(writer.unfinished()), "an abandoned child did not end within 5 s"
 
 
 def test_a_write_that_succeeds_says_zero_and_when(tmp_path: Path) -> None:
@@ -65,15 +67,66 @@ def test_a_write_blocks_until_the_kernel_lets_it(fifo: Path) -> None:
 
 
 @pytest.mark.parametrize("lowest", [3, 500])
-def test_the_child_holds_no_descriptor_of_ours(fifo: Path, lowest: int) -> None:
+def test_a_new_child_holds_no_descriptor_of_ours(fifo: Path, lowest: int) -> None:
+    occupied = writer.taken()
     reader, low = os.pipe()
-    writer = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, lowest)
+    theirs = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, lowest)
     os.close(low)
     with BlockingWrite(fifo, "text") as write:
-        os.close(writer)
+        os.close(theirs)
         assert os.read(reader, 1) == b"", "somebody else still has the other end"
         assert write.blocked
+    occupied.give_back()
     os.close(reader)
+
+
+def test_the_child_of_one_write_makes_the_next(tmp_path: Path) -> None:
+    first, second = (BlockingWrite(Path("/dev/null"), "text") for _ in range(2))
+    assert first.start().wait(5) == second.start().wait(5) == 0
+    assert first.pid == second.pid
+    assert not have_children(), "it counts as one that a test left behind"
+
+
+def test_writes_at_the_same_time_have_a_child_each(fifo: Path) -> None:
+    with BlockingWrite(fifo, "text") as blocked:
+        write_with_deadline(Path("/dev/null"), "text", 5)
+        assert [write.pid for write in writer.unfinished()] == [blocked.pid]
+        assert descendants() == {blocked.pid: False}
+
+
+def test_a_child_that_died_meanwhile_is_replaced() -> None:
+    first, second = (BlockingWrite(Path("/dev/null"), "text") for _ in range(2))
+    assert first.start().wait(5) == 0
+    os.kill(first.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
+    assert second.start().wait(5) == 0
+    assert second.pid != first.pid
+
+
+def test_a_fork_of_this_process_has_a_child_of_its_own() -> None:
+    write = BlockingWrite(Path("/dev/null"), "text")
+    assert write.start().wait(5) == 0
+    fork = os.fork()
+    if fork == 0:
+        mine = BlockingWrite(Path("/dev/null"), "text").start()
+        os._exit(mine.wait(5) == 0 and mine.pid != write.pid)
+    assert os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) == 1
+
+
+def test_the_child_ends_with_this_process() -> None:
+    reader, theirs = os.pipe()
+    fork = os.fork()
+    if fork == 0:
+        os.write(theirs, str(BlockingWrite(Path("/dev/null"), "text").start().pid).encode())
+        os._exit(0)
+    os.waitpid(fork, 0)
+    os.close(theirs)
+    pid = int(os.read(reader, 20))
+    os.close(reader)
+    end = time.monotonic() + 5
+    while process_state(pid).state not in "ZX" and time.monotonic() < end:
+        time.sleep(0.01)
+    assert process_state(pid).state in "ZX"
 
 
 def test_a_signal_reaches_the_child_which_still_reports(fifo: Path) -> None:
@@ -111,6 +164,7 @@ def test_a_write_is_started_once(fifo: Path) -> None:
 
 
 def test_no_descriptor_is_left_open(fifo: Path) -> None:
+    writer.ready()
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     with BlockingWrite(fifo, "text"):
         pass
@@ -138,5 +192,5 @@ def test_mappings_that_hold_a_device_are_recognised() -> None:
         "7f40-7f50 r-xp 00000000 fe:00 9    /usr/lib/libvfio.so\n"
         "7f50-7f60 rw-p 00000000 00:00 0 \n"
     )
-    found = blocking._HOLDING.findall(maps)
+    found = writer._HOLDING.findall(maps)
     assert found == [("7f10", "7f20"), ("7f20", "7f30"), ("7f30", "7f40"), ("7f33", "7f34")]

@@ -37,7 +37,7 @@ def test_who_did_not_answer_is_ended(fifo: Path) -> None:
     end = time.monotonic() + 10.0
     with pytest.raises(ChildProcessError):
         while time.monotonic() < end:
-            os.waitpid(-1, os.WNOHANG)
+            os.waitpid(0, os.WNOHANG)
             time.sleep(0.01)
 
 

@@ -4,36 +4,20 @@ Removing a mediated device or unbinding a driver waits inside the kernel until t
 of the device is closed. No signal ends that wait, so it must never be our own process that waits.
 """
 
-import ctypes
 import errno
 import os
-import re
-import select
 import signal
-import struct
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Self
 
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import process
 from vfio_hw.host.sysfs import refused
+from vfio_hw.host.writer import ENDED, STARTED, Writer, taken
 
-_STARTED = struct.Struct("=d")  # CLOCK_MONOTONIC just before the write
-_ENDED = struct.Struct("=di")  # CLOCK_MONOTONIC just after it, and its errno
 _START_DEADLINE = 10.0
-# A handler that does nothing: the signal interrupts the wait in the kernel, and the child lives on
-# to tell how the write ended.
-_HARMLESS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-
-# Mappings that hold a device, an address space or a virtual machine: fork copies them too.
-_HOLDING = re.compile(
-    r"^([0-9a-f]+)-([0-9a-f]+) .* (?:anon_inode:|/dev/(?:vfio|iommu|kvm)).*$", re.MULTILINE
-)
-
-_libc = ctypes.CDLL(None)
-_lost: set[int] = set()
 
 
 class BlockingWrite:
@@ -50,24 +34,21 @@ class BlockingWrite:
         self.finished_at: float | None = None  #: the same, just after the write returned
         self.lost = False  #: abandoned while it blocked; the child ends when the kernel lets it
         self._errno: int | None = None
-        self._pipe = -1
-        self._cpu = 0.0
+        self._writer: Writer | None = None
+        self._cpu = 0.0  # what the child had used when it began; what the write took, once it ended
 
     def start(self) -> Self:
-        """Fork the child and return when it is about to write."""
-        _reap_lost()
+        """Return when the child is about to write."""
         if self.pid:
             raise HarnessError(f"the write to {self.path} was already started")
-        self._pipe, theirs = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _child(self.path, self.text, theirs)
-        os.close(theirs)
-        report = self._read(_STARTED.size, _START_DEADLINE)
+        self._writer = taken()
+        self.pid = self._writer.pid
+        self._writer.begin(self.path, self.text)
+        report = self._writer.answer(STARTED.size, _START_DEADLINE)
         if not report:
             self.abandon()
             raise HarnessError(f"the child that writes to {self.path} did not start: try again")
-        (self.started_at,) = _STARTED.unpack(report)
+        self.started_at, self._cpu = STARTED.unpack(report)
         return self
 
     def wait(self, deadline: float) -> int | None:
@@ -75,10 +56,10 @@ class BlockingWrite:
 
         EINTR says that a signal killed the child before it could report.
         """
-        if self._errno is None and self._pipe >= 0:
-            report = self._read(_ENDED.size, deadline)
+        if self._errno is None and self._writer:
+            report = self._writer.answer(ENDED.size, deadline)
             if report is not None:
-                self._finish(report)
+                self._finish(self._writer, report)
         return self._errno
 
     def must_return(self, deadline: float) -> None:
@@ -111,8 +92,8 @@ class BlockingWrite:
         return str(self.status())
 
     def cpu_seconds(self) -> float:
-        """Processor time the child has used: a waiter that sleeps uses next to none."""
-        return process.cpu_seconds(self.pid) if self.blocked else self._cpu
+        """Processor time the write has taken: a waiter that sleeps uses next to none."""
+        return process.cpu_seconds(self.pid) - self._cpu if self.blocked else self._cpu
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the child; nothing happens when the write has returned."""
@@ -121,14 +102,10 @@ class BlockingWrite:
 
     def abandon(self) -> None:
         """Stop caring: a child that is still blocked is killed as far as it can be, and left."""
-        if self._pipe < 0:
-            return
-        os.close(self._pipe)
-        self._pipe = -1
-        self.lost = True
-        os.kill(self.pid, signal.SIGKILL)
-        _lost.add(self.pid)
-        _reap_lost()
+        if self._writer:
+            self._writer.kill()
+            self._writer = None
+            self.lost = True
 
     def __enter__(self) -> Self:
         return self if self.pid else self.start()
@@ -142,24 +119,15 @@ class BlockingWrite:
         if self.wait(0.0) is None:
             self.abandon()
 
-    def _read(self, size: int, deadline: float) -> bytes | None:
-        """One report of the child, b"" when the child is gone, None when the deadline passed."""
-        poll = select.poll()
-        poll.register(self._pipe, select.POLLIN)
-        if not poll.poll(max(0.0, deadline) * 1000):
-            return None
-        return os.read(self._pipe, size)
-
-    def _finish(self, report: bytes) -> None:
-        os.close(self._pipe)
-        self._pipe = -1
-        # The report is the child's last act, so this does not wait for the kernel's write.
-        _, _, usage = os.wait4(self.pid, 0)
-        self._cpu = usage.ru_utime + usage.ru_stime
+    def _finish(self, writer: Writer, report: bytes) -> None:
+        self._writer = None
         if report:
-            self.finished_at, self._errno = _ENDED.unpack(report)
+            self.finished_at, cpu, self._errno = ENDED.unpack(report)
+            self._cpu = cpu - self._cpu
+            writer.give_back()
         else:
             self.finished_at, self._errno = time.monotonic(), errno.EINTR
+            writer.kill()
 
 
 def write_with_deadline(path: Path, text: str, deadline: float) -> None:
@@ -170,38 +138,3 @@ def write_with_deadline(path: Path, text: str, deadline: float) -> None:
     """
     with BlockingWrite(path, text) as write:
         write.must_return(deadline)
-
-
-def _child(path: Path, text: str, report: int) -> NoReturn:
-    """The whole life of the child; never returns, and runs no code of the parent's."""
-    number = 0
-    try:
-        # A session of its own: Ctrl-C at the terminal is not for the waiter.
-        os.setsid()
-        for harmless in _HARMLESS:
-            signal.signal(harmless, lambda *_: None)
-        # A descriptor or mapping of the device, inherited, would keep the device open for ever.
-        os.closerange(0, report)
-        os.closerange(report + 1, os.sysconf("SC_OPEN_MAX"))
-        for start, end in _HOLDING.findall(Path("/proc/self/maps").read_text()):
-            first = int(start, 16)
-            _libc.munmap(ctypes.c_void_p(first), ctypes.c_size_t(int(end, 16) - first))
-        os.write(report, _STARTED.pack(time.monotonic()))
-        try:
-            os.write(os.open(path, os.O_WRONLY), text.encode())
-        except OSError as error:
-            number = error.errno or errno.EIO
-        os.write(report, _ENDED.pack(time.monotonic(), number))
-    finally:
-        os._exit(0)
-
-
-def _reap_lost() -> None:
-    """Collect abandoned children that the kernel has let go meanwhile."""
-    for pid in list(_lost):
-        try:
-            gone = os.waitpid(pid, os.WNOHANG)[0]
-        except ChildProcessError:  # somebody else in this process collected it
-            gone = pid
-        if gone:
-            _lost.discard(pid)

@@ -1,5 +1,7 @@
 """What is in this machine: PCI functions by kind and IOMMU groups; mdev types are in mdev.py."""
 
+from functools import cache
+
 import pyudev  # type: ignore[import-untyped]
 
 from vfio_hw.errors import HarnessError
@@ -7,9 +9,12 @@ from vfio_hw.host.pci import IOMMU_GROUPS, KINDS, PciFunction
 from vfio_hw.host.sysfs import names_in
 
 
-def functions() -> list[PciFunction]:
-    """Every PCI function, in the order of its address."""
-    found = pyudev.Context().list_devices(subsystem="pci")
+def functions(**properties: str) -> list[PciFunction]:
+    """Every PCI function, in the order of its address.
+
+    :param properties: of its uevent that it must have, as in ``PCI_ID="8086:10D3"``.
+    """
+    found = _udev().list_devices(subsystem="pci", **properties)
     return [PciFunction.at(name) for name in sorted(str(device.sys_name) for device in found)]
 
 
@@ -20,7 +25,14 @@ def functions_of_kind(kind: str) -> list[PciFunction]:
     """
     if kind not in KINDS:
         raise HarnessError(f"{kind!r} is not a kind of device: choose from {', '.join(KINDS)}")
-    return [function for function in functions() if function.kind == kind]
+    vendor, device = KINDS[kind]
+    return functions(PCI_ID=f"{vendor:04X}:{device:04X}")
+
+
+@cache
+def _udev() -> pyudev.Context:
+    # Making one runs ldconfig, to find the library.
+    return pyudev.Context()
 
 
 def iommu_groups() -> dict[int, list[str]]:

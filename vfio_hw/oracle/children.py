@@ -3,11 +3,16 @@
 import contextlib
 import os
 
+from vfio_hw.host import writer
+
 
 def have_children() -> bool:
-    """Whether this process has any child, a finished one included; one system call."""
+    """Whether this process has any child, a finished one included; one system call.
+
+    The child that waits for the next write to sysfs is none: it has a process group of its own.
+    """
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        os.waitid(os.P_PGID, os.getpgrp(), os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
     return True
@@ -18,15 +23,16 @@ def descendants() -> dict[int, bool]:
 
     Blocked means state D: it waits in the kernel and no signal wakes it.
     """
+    found = {write.pid: write.state == "D" for write in writer.unfinished()}
     if not have_children():
-        return {}
+        return found
     # Most tests leave no child, and under an emulator the import takes longer than they do.
     import psutil
 
-    found = {}
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             state = child.status()
-            if state not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            waiting = child.pid in writer.waiting()
+            if not waiting and state not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
                 found[child.pid] = state == psutil.STATUS_DISK_SLEEP
     return found

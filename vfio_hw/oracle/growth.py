@@ -34,8 +34,9 @@ _NOISE = {
     "bytes of slabs and large allocations": _MIB,
     "bytes of memory for each processor": _MIB // 4,
 }
-# Addresses that were given back are kept for a while, to be forgotten many at once.
-_LAZY = {"vmap_area"}
+# Addresses that were given back are kept for a while, to be forgotten many at once; and each
+# processor keeps nodes for the mappings of processes, which come back when RCU lets them.
+_LAZY = {"vmap_area", "maple_node"}
 # Counters of pages that are exact when all processors have told theirs. Those of other page tables
 # are not among them: the kernel's own ones grow with the addresses above, and are never freed.
 _EXACT = ("nr_iommu_pages", "nr_sec_page_table_pages")
