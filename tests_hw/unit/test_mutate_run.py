@@ -123,6 +123,25 @@ def test_a_test_that_fails_on_a_clean_kernel_too_detects_nothing(made):
     assert seen.tests_of("A-1") == ()
 
 
+def test_a_test_is_asked_once_whether_it_passes_on_a_clean_kernel(made, monkeypatch):
+    """Until its file changes."""
+    mutants, kernel, record = made
+    monkeypatch.setattr(seen, "PROJECT", record.directory)
+    detected = Verdict("A-1", DETECTED, test="t.py::test[edu]", seconds=7.0)
+
+    def clean_kernels_asked(title: str) -> int:
+        text = mutants[0].path.read_text()
+        mutants[0].path.write_text(text + f"// {title}\n")
+        bench = Bench({"A-1": detected})
+        list(judging.verdicts(bench, mutants[:1], kernel, record))
+        return [name for name, _ in bench.asked].count(CLEAN)
+
+    # The first of them is the one that comes before the first mutant.
+    assert [clean_kernels_asked(title) for title in ("a", "b")] == [2, 0]
+    (record.directory / "t.py").write_text("def test(): ...")
+    assert clean_kernels_asked("c") == 1
+
+
 def test_what_has_its_verdict_is_not_tried_again_unless_the_mutant_has_changed(made):
     mutants, kernel, record = made
     detected = Verdict("A-1", DETECTED, test="t.py::test[edu]")

@@ -34,7 +34,7 @@ def verdicts(
 
     A clean kernel comes before the first and then every tenth mutant, with the tests in the order
     that this mutant gets. A mutant is detected by a test that passes on a clean kernel: one that
-    has not shown that yet has to, and is not asked any more when it fails there.
+    has not shown that yet, as it is now, has to, and is not asked any more when it fails there.
     """
     return _Judging(bench, kernel, record).verdicts(mutants)
 
@@ -44,7 +44,7 @@ class _Judging:
         self._bench, self._kernel, self._record = bench, kernel, record
         found = [v for v in record.read() if v.verdict in (DETECTED, SURVIVED)]
         self._done = {(v.id, v.key): v for v in found}
-        self._sound: set[str] = set()  # tests that passed on a clean kernel
+        self._sound = seen.sound_tests(kernel)  # tests that passed on a clean kernel
         self._unsound: set[str] = set()
 
     def verdicts(self, mutants: Sequence[Mutant]) -> Iterator[Verdict]:
@@ -79,7 +79,7 @@ class _Judging:
         out = self._fresh(f"{CLEAN}-{key.partition(' ')[0]}")
         verdict = replace(self._bench.tried(CLEAN, self._kernel.modules, order, out), key=key)
         results = EventLog(out / "events.jsonl").results()
-        self._sound |= {result.test for result in results if result.verdict == "passed"}
+        self._trust({result.test for result in results if result.verdict == "passed"})
         self._unsound |= {result.test for result in results if result.verdict == "failed"}
         self._record.write(verdict)
         return verdict
@@ -109,8 +109,15 @@ class _Judging:
         if test not in self._sound | self._unsound and "::" in test:
             out, alone = self._fresh(f"{CLEAN}-test"), Order(tests=(test,))
             found = self._bench.tried(CLEAN, self._kernel.modules, alone, out, budget=0.0)
-            (self._unsound if found.test == test else self._sound).add(test)
+            if found.test == test:
+                self._unsound.add(test)
+            else:
+                self._trust({test})
         return test not in self._unsound
+
+    def _trust(self, tests: set[str]) -> None:
+        self._sound |= tests
+        seen.remember_sound(self._kernel, tests)
 
     def _fresh(self, name: str) -> Path:
         """A directory that no earlier trial of the same name has used."""
