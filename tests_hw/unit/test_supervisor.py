@@ -27,6 +27,11 @@ def finished(test: str, *findings: str) -> dict:
     return Result(test, verdict, 0.1, "", "kernel log", {}, list(findings)).as_event()
 
 
+def replaced(thing, **changes):
+    """The guest stays what it is: it is never booted."""
+    return thing if isinstance(thing, machine.Guest) else replace(thing, **changes)
+
+
 @pytest.fixture
 def supervised(tmp_path, monkeypatch):
     """Plays guests that send these events, print this and end so; returns their results."""
@@ -48,7 +53,7 @@ def supervised(tmp_path, monkeypatch):
         monkeypatch.setattr(machine, "run", run)
         log = EventLog(tmp_path / "events.jsonl")
         guest = machine.Guest(tmp_path, None, None, [])
-        monkeypatch.setattr(supervisor, "replace", lambda guest, **changes: guest)
+        monkeypatch.setattr(supervisor, "replace", replaced)
         Supervisor(
             guest,
             tmp_path / "out",
@@ -75,6 +80,22 @@ def test_a_splat_on_the_console_explains_a_dead_guest(supervised):
     (result,) = supervised(([SESSION, STARTED], WARNING, Ending.PANICKED, None))
     assert (result.test, result.oracle) == ("a", "panic")
     assert result.findings == ["kernel log: WARNING in made_up"]
+
+
+STALL = """\
+[   50.0] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:
+[   50.0] rcu: \t(detected by 0, t=5252 jiffies, g=6541, q=56 ncpus=2)
+{why}[   50.0] Call Trace:
+[   50.0]  schedule+0x23/0x90
+"""
+TIMER = "[   50.0] rcu: rcu_sched kthread timer wakeup didn't happen for 5251 jiffies! g6541\n"
+
+
+@pytest.mark.parametrize(("why", "verdict"), [("", "failed"), (TIMER, "error")])
+def test_a_timer_that_stopped_is_the_emulators_fault(supervised, why, verdict):
+    stalled = STALL.format(why=why)
+    (result,) = supervised(([SESSION, STARTED], stalled, Ending.HUNG, None))
+    assert (result.test, result.verdict) == ("a", verdict)
 
 
 def test_a_guest_too_slow_to_begin_does_not_tell_against_the_kernel(supervised):

@@ -16,6 +16,8 @@ from vfio_hw.vm import machine
 from vfio_hw.vm.machine import Deadlines, Ending, Guest, GuestRun
 
 _CONSOLE_TAIL = 40
+# What the kernel says when a processor sleeps although its timer is due. The timer is emulated.
+_TIMER_STOPPED = "timer wakeup didn't happen"
 # Killed by SIGBUS or SIGSEGV: a program of Python does not do that to itself.
 _KILLED_BY_MEMORY = (128 + 7, 128 + 11)
 
@@ -156,6 +158,10 @@ class Supervisor:
             self._progress.unusable = True
 
     def _finish(self, result: Result) -> None:
+        emulated = self._guest.accelerator == "tcg"
+        if result.verdict == "failed" and emulated and _TIMER_STOPPED in result.text:
+            text = f"the timer of an emulated processor stopped: run it again\n{result.text}"
+            result = replace(result, verdict="error", text=text)
         result = self._judge(result)
         self._progress.running = None
         self._progress.last = result.test
