@@ -1,11 +1,15 @@
 """This file checks that a group's node, its sysfs entry and its minor are there together (P4)."""
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from vfio_hw.host.mdev import Mdev, created, type_by_id
+from vfio_hw.vfio.descriptor import errno_of
+from vfio_hw.vfio.group import Group
 from vfio_hw.vfio.opened import opened
 
 NODES, ENTRIES, MINORS = Path("/dev/vfio"), Path("/sys/class/vfio"), Path("/sys/dev/char")
@@ -64,3 +68,17 @@ def test_node_entry_and_minor_stay_while_the_removal_waits():
             removal.must_return(PROMPT)
             # The group itself is still open here, and has no name any more.
             assert groups() == before
+
+
+@pytest.mark.promise("P4")
+def test_a_group_whose_last_device_is_gone_is_not_opened(tmp_path):
+    """A node of one's own leads to the group for as long as somebody has it open there."""
+    own = tmp_path / "node"
+    with created(type_by_id("mtty-1")) as mdev:
+        number = (NODES / str(mdev.iommu_group)).stat().st_rdev
+        os.mknod(own, stat.S_IFCHR | 0o600, number)
+        with Group(str(own)):
+            assert errno_of(Group)(str(own)) == errno.EBUSY
+            mdev.remove(PROMPT)
+            assert errno_of(Group)(str(own)) == errno.ENODEV
+        assert errno_of(Group)(str(own)) == errno.ENXIO
