@@ -16,15 +16,16 @@ _DEVICES = frozenset({"mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme"})
 _TYPE1 = {"vfio_type1_iommu", "vfio_type1v2_iommu"}
 _IOMMUFD = {"iommufd_compat_type1", "iommufd_compat_type1v2", "iommufd"}
 _WAYS = frozenset({*_TYPE1, *_IOMMUFD, "group", "cdev"})
+_REPEATED = _DEVICES | _WAYS
 
 
 @dataclass(frozen=True)
 class Order:
     """What comes first: these tests, then those of this promise on one of these devices.
 
-    ``ways``: the preferred modes of opening a device. Every test function has its turn with one
-    set of parameters before any has its second. What matches ``last``, names in which ``*`` stands
-    for anything, comes last.
+    ``ways``: the preferred modes of opening a device. Every test has its turn on one device, opened
+    in one mode, before any has its second. What matches ``last``, names in which ``*`` stands for
+    anything, comes last.
     """
 
     tests: tuple[str, ...] = ()
@@ -55,16 +56,16 @@ def read(path: Path) -> Order:
 def ordered(items: Sequence[pytest.Item], order: Order) -> list[pytest.Item]:
     """The same tests, in that order."""
     places = {test: place for place, test in enumerate(order.tests)}
-    turns: Counter[tuple[object, bool]] = Counter()
+    turns: Counter[tuple[object, str, bool]] = Counter()
 
     def rank(item: pytest.Item) -> tuple[bool, int, bool, int, bool, bool]:
         words = _words(item)
         elsewhere = not (
             _agrees(words & _DEVICES, order.devices) and _agrees(words & _WAYS, order.ways)
         )
-        function = (getattr(item, "function", item), elsewhere)
-        turn = turns[function]
-        turns[function] += 1
+        variant = (getattr(item, "function", item), _about(item), elsewhere)
+        turn = turns[variant]
+        turns[variant] += 1
         other = order.promise not in promises(item)
         race = "race" in item.path.parts[-2:-1]
         late = any(matches(item.nodeid, pattern) for pattern in order.last)
@@ -105,6 +106,13 @@ def _words(item: pytest.Item) -> set[str]:
     callspec = getattr(item, "callspec", None)
     values = callspec.params.values() if callspec else ()
     return words | {value for value in values if isinstance(value, str)}
+
+
+def _about(item: pytest.Item) -> str:
+    """What a test is about besides a device and a way to open it: its other parameters."""
+    callspec = getattr(item, "callspec", None)
+    params = callspec.params if callspec else {}
+    return repr([v for v in params.values() if not (isinstance(v, str) and v in _REPEATED)])
 
 
 def _agrees(used: set[str], wanted: Sequence[str]) -> bool:

@@ -44,9 +44,9 @@ def test_those_of_the_promise_and_the_device_come_first_each_test_once(items):
     first = names(order.ordered(items, Order(promise="P1", devices=("edu",))))
     assert first[:4] == [
         "test_removal[a-edu]",
+        "test_removal[b-edu]",
         "test_without_a_device",
         "test_answers[edu]",
-        "test_removal[b-edu]",
     ]
     assert sorted(first) == sorted(names(items))
 
