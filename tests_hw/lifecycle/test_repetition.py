@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.fixtures import Target
+from vfio_hw.host import modules
 from vfio_hw.host.binding import rebind, unbind
 from vfio_hw.host.mdev import created, type_by_id
+from vfio_hw.host.modules import delete_errno
 from vfio_hw.oracle.growth import leaves_nothing
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.cdev import Cdev
@@ -46,6 +48,19 @@ def test_creating_and_removing_mediated_devices_leaves_nothing(identity):
             return numbers(mdev.path), kind.available_instances
 
     leaves_nothing(cycle, 30)
+
+
+@pytest.mark.promise("P3")
+def test_unloading_a_parent_that_had_devices_leaves_nothing(own_modules):
+    """The types that it offered go with it."""
+
+    def cycle() -> Hashable:
+        modules.load("mdpy")
+        with created(type_by_id("mdpy-vga")):
+            pass
+        return delete_errno("mdpy")
+
+    leaves_nothing(cycle, 12)
 
 
 @pytest.mark.promise("P3")
