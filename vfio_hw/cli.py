@@ -14,6 +14,7 @@ from vfio_hw import guest, run
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import command as mutate_command
 from vfio_hw.mutate import table as mutate_table
+from vfio_hw.report import uapi_command
 from vfio_hw.vm import kernels, machine
 from vfio_hw.vm.kernels import command as kernel_command
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_parser(commands)
     mutate_command.add_parser(commands)
     mutate_table.add_parser(commands)
+    uapi_command.add_parser(commands)
     _add_vm(commands)
     kernel_command.add_parser(commands)
     _add_headers(commands)

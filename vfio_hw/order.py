@@ -12,7 +12,8 @@ import pytest
 from vfio_hw.report.known import matches
 
 # The words by which tests name kinds of devices and ways to open them, in fixtures and parameters.
-_DEVICES = frozenset({"mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme"})
+KINDS = ("mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme")
+_DEVICES = frozenset(KINDS)
 _TYPE1 = {"vfio_type1_iommu", "vfio_type1v2_iommu"}
 _IOMMUFD = {"iommufd_compat_type1", "iommufd_compat_type1v2", "iommufd"}
 _WAYS = frozenset({*_TYPE1, *_IOMMUFD, "group", "cdev"})
@@ -93,6 +94,14 @@ def promises(item: pytest.Item) -> set[str]:
 def promises_of(items: Sequence[pytest.Item]) -> dict[str, list[str]]:
     """The promises of each test function, by its name without parameters."""
     return {function_of(item.nodeid): sorted(promises(item)) for item in items}
+
+
+def kinds(item: pytest.Item) -> list[str]:
+    """The kinds of devices that a test uses, by its fixtures (``free_e1000e``) and parameters."""
+    used = _words(item)
+    words = {part for word in used for part in word.split("_")}
+    # The two of a kind that share a group are edu functions.
+    return [k for k in KINDS if k in words or (k == "edu" and "two_of_a_group" in used)]
 
 
 def function_of(test: str) -> str:

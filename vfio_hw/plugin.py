@@ -166,12 +166,11 @@ class _Judge:
         if self._watchdog:
             self._watchdog.began(item.nodeid)
         result = yield
-        properties = dict(item.user_properties)
         seconds = time.monotonic() - began
         if self._watchdog and not self._watchdog.ended():
             item.session.shouldstop = "the watchdog has taken the test for hung"
             return result
-        self._say(self._course.result(item.nodeid, seconds, properties).as_event())
+        self._say(self._course.result(item, seconds).as_event())
         self._last = item.nodeid
         if self._course.unusable:
             text = f"the kernel is not to be trusted after {item.nodeid}"

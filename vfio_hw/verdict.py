@@ -8,7 +8,9 @@ import pytest
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat, Unsupported
 from vfio_hw.host import kconfig
 from vfio_hw.oracle import Faults, Finding
+from vfio_hw.order import kinds
 from vfio_hw.report.events import Result
+from vfio_hw.uapi import calls
 
 
 @dataclass
@@ -38,8 +40,8 @@ class Course:
             self.blamed.add(blamed(error, report.when or "call"))
         self.reports.append(report)
 
-    def result(self, test: str, seconds: float, properties: dict[str, object]) -> Result:
-        """The test's result."""
+    def result(self, item: pytest.Item, seconds: float) -> Result:
+        """The test's result; what it judged counts when it passed."""
         bad = [report for report in self.reports if report.failed]
         if bad:
             verdict = "failed" if "kernel" in self.blamed else "error"
@@ -50,7 +52,12 @@ class Course:
             verdict, text = "passed", ""
         oracle = self.splat.oracle if self.splat else ("assertion" if bad else "")
         titles = [f"{finding.oracle}: {finding.title}" for finding in self.findings]
-        return Result(test, verdict, round(seconds, 3), text, oracle, properties, titles)
+        made = calls.taken()
+        judged = {"kinds": kinds(item), **made} if made and verdict == "passed" else {}
+        properties = dict(item.user_properties)
+        return Result(
+            item.nodeid, verdict, round(seconds, 3), text, oracle, properties, titles, judged
+        )
 
 
 def skips(error: BaseException | None) -> bool:

@@ -46,7 +46,7 @@ def test_success_is_the_result_and_no_errno(monkeypatch):
         os.write(writer, b"12345")
         pending = ffi.new("int *")
         door = importlib.import_module("vfio_hw.uapi.ioctl")
-        monkeypatch.setitem(door._REQUESTS, "FIONREAD", termios.FIONREAD)
+        monkeypatch.setitem(door.REQUESTS, "FIONREAD", termios.FIONREAD)
         assert ioctl_errno(reader, "FIONREAD", pending) == (0, 0)
         assert pending[0] == 5
         assert ioctl(reader, "FIONREAD", int(ffi.cast("uintptr_t", pending))) == 0

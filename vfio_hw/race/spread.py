@@ -5,12 +5,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.race.outcome import Round
-from vfio_hw.race.program import Step
+from vfio_hw.race.program import Memory, Step
 from vfio_hw.race.racer import Actor, Racer
+from vfio_hw.uapi import ffi
+from vfio_hw.uapi.calls import note
+from vfio_hw.uapi.families import REQUESTS
 
 # Says what is wrong with a round whose outcome is legal; None when nothing is.
 Judge = Callable[[Round], str | None]
@@ -82,7 +85,9 @@ def race(
         played = _play(racer, prepared, actors, result)
         result.outcomes[played.outcome] += 1
         result.left_open.update(played.left_open)
-        result.met += met(played)
+        if met(played):
+            result.met += 1
+            note_raced(played)
         complaint = _complaint(played, legal, judge)
         if complaint:
             raise KernelSplat(
@@ -115,6 +120,18 @@ def met(played: Round) -> bool:
         if starts:
             spans.append((starts[0], ran[-1].end_ns))
     return any(later[0] < earlier[1] for earlier, later in pairwise(sorted(spans)))
+
+
+def note_raced(played: Round) -> None:
+    """Note the ioctls of a round that was met, from each actor's first decisive call on."""
+    for actor in played.actors:
+        for call in dropwhile(lambda call: not call.step.decisive, actor):
+            if call.start_ns and call.step.label in REQUESTS:
+                argument = call.step.arguments[2]
+                given = (
+                    ffi.from_buffer(argument.content) if isinstance(argument, Memory) else argument
+                )
+                note(call.step.label, given, "raced")
 
 
 def _spread(actors: Sequence[Actor], draw: random.Random, window_ns: int) -> list[Actor]:

@@ -7,7 +7,7 @@ run            kernel, accelerator, machine, seed, arguments
 guest          a guest was started: number
 session        in that guest: tests that will run, release of its kernel
 started        test
-finished       test, verdict, seconds, text, oracle, properties
+finished       test, verdict, seconds, text, oracle, properties, findings, judged
 unusable       text: the guest is not to be trusted with another test
 guest_ended    number, ending, seconds, text
 stopped        text: why tests are left over
@@ -41,6 +41,9 @@ class Result:
     oracle: str = ""
     properties: dict[str, Any] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)  # what each oracle found, by its title
+    judged: dict[str, list[str]] = field(default_factory=dict)
+    """Of a test that passed: ``kinds`` of devices that it used, and the items of the uAPI that its
+    calls had to do with, by how they went (vfio_hw.uapi.calls.OUTCOMES)."""
 
     def as_event(self) -> Event:
         """The ``finished`` event that carries it."""
@@ -57,6 +60,7 @@ def result_of(event: Event) -> Result:
         oracle=str(event.get("oracle", "")),
         properties=dict(event.get("properties", {})),
         findings=list(event.get("findings", [])),
+        judged=dict(event.get("judged", {})),
     )
 
 

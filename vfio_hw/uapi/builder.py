@@ -33,6 +33,7 @@ SUBJECTS = (
 _IOCTL_CDEF = """
 int vfio_hw_ioctl(int fd, unsigned long request, void *argument);
 static char *const VFIO_HW_REQUESTS;
+static char *const VFIO_HW_CONSTANTS;
 static char *const VFIO_HW_INPUTS;
 """
 
@@ -85,11 +86,22 @@ def _ffi() -> cffi.FFI:
     ffi.cdef(_cdef_text())
     ffi.cdef(_IOCTL_CDEF)
     ffi.cdef((_RACE / "engine.cdef").read_text())
-    requests = " ".join(re.findall(r"^#define (\w+) _IO[WR]*\(", c_text(), re.MULTILINE))
-    strings = f'#define VFIO_HW_REQUESTS "{requests}"\n#define VFIO_HW_INPUTS "{_inputs()}"\n'
+    strings = "".join(f'#define {name} "{text}"\n' for name, text in _strings().items())
     source = "#include <errno.h>\n" + c_text() + strings + _IOCTL_C + '#include "engine.h"\n'
     ffi.set_source(MODULE, source, compiler_verbose=0)
     return ffi
+
+
+def _strings() -> dict[str, str]:
+    """What the extension says of itself: names in the order of the headers, and its sources."""
+    numbers = re.findall(r'^#define (\w+) ([^"\n]+)$', c_text(), re.MULTILINE)
+    requests = [name for name, value in numbers if value.startswith("_IO")]
+    constants = [name for name, _ in numbers if name not in requests]
+    return {
+        "VFIO_HW_REQUESTS": " ".join(requests),
+        "VFIO_HW_CONSTANTS": " ".join(constants),
+        "VFIO_HW_INPUTS": _inputs(),
+    }
 
 
 def _cdef_text() -> str:

@@ -3,19 +3,16 @@
 Requests, structs and constants are those of linux/vfio.h and linux/iommufd.h, under their names.
 """
 
-import os
 from typing import Any, TypeAlias
 
 from _cffi_backend import _CDataBase
 
 from vfio_hw.errors import KernelRefused, Unsupported
+from vfio_hw.uapi import calls
 from vfio_hw.uapi._binding import ffi, lib
+from vfio_hw.uapi.families import REQUESTS
 
 CData: TypeAlias = _CDataBase
-
-_REQUESTS: dict[str, int] = {
-    name: getattr(lib, name) for name in os.fsdecode(ffi.string(lib.VFIO_HW_REQUESTS)).split()
-}
 
 
 def ioctl_errno(fd: int, request: str, arg: int | CData = 0) -> tuple[int, int]:
@@ -27,7 +24,7 @@ def ioctl_errno(fd: int, request: str, arg: int | CData = 0) -> tuple[int, int]:
     :param arg: a number, or a pointer to what the kernel reads and writes in place.
     :raises Unsupported: no header of ours has a request of that name.
     """
-    number = _REQUESTS.get(request)
+    number = REQUESTS.get(request)
     if number is None:
         raise Unsupported(
             f"the ioctl {request} was asked for and no file in vfio_hw/uapi/declarations has it: "
@@ -35,6 +32,7 @@ def ioctl_errno(fd: int, request: str, arg: int | CData = 0) -> tuple[int, int]:
         )
     pointer = ffi.cast("void *", arg) if isinstance(arg, int) else arg
     result = lib.vfio_hw_ioctl(fd, number, pointer)
+    calls.note(request, arg, "positive" if result >= 0 else "refused")
     return (result, 0) if result >= 0 else (-1, -result)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vfio_hw.errors import KernelSplat
-from vfio_hw.uapi import ffi, ioctl
+from vfio_hw.uapi import calls, ffi, ioctl
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ def ask(fd: int, request: str, name: str, *, on: str, **members: int) -> Answer:
         size = head.argsz  # the kernel says how much room all capabilities take
     data = bytes(ffi.buffer(memory))
     answer = capability(f"struct {name}", data)
-    return Answer(answer, _chain(data, getattr(answer, "cap_offset", 0), f"{request} on {on}"))
+    found = _chain(data, getattr(answer, "cap_offset", 0), f"{request} on {on}")
+    calls.note_capabilities(request, found)
+    return Answer(answer, found)
 
 
 def capability(layout: str, data: bytes) -> Any:

@@ -1,0 +1,105 @@
+"""The page docs/uapi.md: every item of the headers, and on which devices it is judged, and how."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.order import KINDS
+from vfio_hw.report.events import EventLog
+from vfio_hw.uapi.items import Section
+
+#: Who judges an item: by device kind (``none``: a test without a device), the letters of how.
+Judged = Mapping[str, Mapping[str, str]]
+
+_COLUMNS = (*KINDS, "none")
+_LETTERS = {"positive": "P", "refused": "R", "raced": "C"}
+
+_HEAD = """\
+# The uAPI, and what of it is judged
+
+Made by `vfio-hw uapi RESULTS...` from the record of a run and from our declarations of
+linux/vfio.h, linux/vfio_zdev.h, linux/iommufd.h and of what linux/kvm.h has for VFIO; not written
+by hand. A letter stands for calls that a test really made, and that passed:
+
+* **P** positive: a call that has to do with the item succeeded;
+* **R** refused: one came back with an errno;
+* **C** contended: one met, in a race, another call or the removal of the device.
+
+A capability or a region type is positive where a device shows it. A test that uses devices of
+several kinds counts for each of them; `none` are the tests without a device. What a forked child
+or the set-up of a race calls is not counted.
+"""
+
+
+def gathered(directories: Iterable[Path]) -> Judged:
+    """What the tests of these runs that passed have judged together.
+
+    :raises HarnessError: one of them has no record, or one in which nothing is judged.
+    """
+    letters: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for directory in directories:
+        path = directory / "events.jsonl"
+        if not path.is_file():
+            raise HarnessError(f"{path} is not there: name a directory of vfio-hw run")
+        results = [r for r in EventLog(path).results() if r.verdict == "passed" and r.judged]
+        if not results:
+            raise HarnessError(f"{path} tells of no test that judged anything: run the tests anew")
+        for result in results:
+            for outcome, letter in _LETTERS.items():
+                for item in result.judged.get(outcome, ()):
+                    for kind in result.judged["kinds"] or ["none"]:
+                        letters[item][kind].add(letter)
+    return {
+        item: {kind: "".join(c for c in _LETTERS.values() if c in of) for kind, of in by.items()}
+        for item, by in letters.items()
+    }
+
+
+def lines(items: Sequence[Section], judged: Judged, why: Mapping[str, str]) -> Iterator[str]:
+    """The page, line by line."""
+    yield from _HEAD.splitlines()
+    yield from _counts(items, judged, why)
+    for section in items:
+        yield from ("", f"## {section.title}", "")
+        yield f"| | {' | '.join(_COLUMNS)} |"
+        yield "|---" * (len(_COLUMNS) + 1) + "|"
+        for name in section.items:
+            cells = (judged.get(name, {}).get(kind, "") for kind in _COLUMNS)
+            yield f"| `{name}` | {' | '.join(cells)} |"
+    yield from _nobody(items, judged, why)
+
+
+def _counts(items: Sequence[Section], judged: Judged, why: Mapping[str, str]) -> Iterator[str]:
+    for combined, what in ((False, "items of the headers"), (True, "combinations of them")):
+        names = [name for each in items if each.combined == combined for name in each.items]
+        open_ones = [name for name in names if name not in judged]
+        excused = sum(name in why for name in open_ones)
+        yield ""
+        yield (
+            f"{len(names)} {what}: {len(names) - len(open_ones)} judged, {excused} that can not be"
+            f" judged here, {len(open_ones) - excused} that nobody judges yet."
+        )
+    yield from ("", "| | number | judged | P | R | C |", "|---|---|---|---|---|---|")
+    for section in items:
+        found = ["".join(judged[name].values()) for name in section.items if name in judged]
+        how = (sum(letter in of for of in found) for letter in _LETTERS.values())
+        numbers = (len(section.items), len(found), *how)
+        yield f"| {section.title} | {' | '.join(map(str, numbers))} |"
+
+
+def _nobody(items: Sequence[Section], judged: Judged, why: Mapping[str, str]) -> Iterator[str]:
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for name in (name for section in items for name in section.items if name not in judged):
+        by_reason[why.get(name, "")].append(name)
+    yet = by_reason.pop("", [])
+    yield from ("", "## What can not be judged here", "")
+    yield from (f"* {reason}: {_code(names)}" for reason, names in by_reason.items())
+    yield from ("", "## What nobody judges yet", "")
+    for section in items:
+        if names := [name for name in section.items if name in yet]:
+            yield f"* {section.title}: {_code(names)}"
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

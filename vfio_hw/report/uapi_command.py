@@ -1,0 +1,75 @@
+"""The command vfio-hw uapi."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.report import unjudged
+from vfio_hw.report.known import PROJECT
+
+_DIFFERS = 1
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command ``uapi``."""
+    parser = commands.add_parser(
+        "uapi",
+        help="print what of the uAPI a run has judged",
+        description="Prints the page docs/uapi.md from the record of one or more runs:"
+        " vfio-hw uapi RESULTS... > docs/uapi.md",
+        epilog="Exit status: 0; 1 the page that --check names is not what the runs show; 3 there is"
+        " no record, or fixtures/unjudged.toml is wrong.",
+    )
+    parser.add_argument(
+        "--check", type=Path, metavar="PAGE", help="print how PAGE differs from what it should be"
+    )
+    parser.add_argument(
+        "results",
+        type=Path,
+        nargs="*",
+        metavar="RESULTS",
+        help="results directories of vfio-hw run (default: the latest in results)",
+    )
+    parser.set_defaults(function=_uapi)
+
+
+def _uapi(args: argparse.Namespace) -> int:
+    # They need the extension, which the other commands do without.
+    from vfio_hw.report.uapi import gathered, lines
+    from vfio_hw.uapi.items import sections
+
+    judged = gathered(args.results or [_latest()])
+    items = sections()
+    names = {name for section in items for name in section.items}
+    why = unjudged.reasons(unjudged.FILE, names, judged.keys())
+    page = list(lines(items, judged, why))
+    if args.check is None:
+        print("\n".join(page))
+        return 0
+    differing = list(_differing(args.check.read_text().splitlines(), page))
+    if not differing:
+        return 0
+    print("\n".join(differing))
+    print(
+        f"vfio-hw: {args.check} (-) is not what these runs show (+): see which tests did not pass,"
+        " or make it anew",
+        file=sys.stderr,
+    )
+    return _DIFFERS
+
+
+def _differing(there: list[str], page: list[str]) -> Iterator[str]:
+    compared = difflib.unified_diff(there, page, n=0, lineterm="")
+    # Two lines of names of files, and places.
+    return (line for line in islice(compared, 2, None) if not line.startswith("@@"))
+
+
+def _latest() -> Path:
+    found = sorted(path.parent for path in (PROJECT / "results").glob("[0-9]*/events.jsonl"))
+    if not found:
+        raise HarnessError(f"no run is on record in {PROJECT / 'results'}: name its directory")
+    return found[-1]
