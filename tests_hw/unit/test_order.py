@@ -102,3 +102,40 @@ def test_a_sample_has_each_test_once_and_the_seed_draws_which(items):
 def test_a_function_has_all_its_promises(items):
     found = order.promises_of(items)
     assert [found[name] for name in found] == [["P8"], ["P1", "P9"], ["P1"]]
+
+
+DEVICES = """
+import pytest
+
+@pytest.fixture
+def free_e1000e():
+    pass
+
+@pytest.fixture
+def two_of_a_group():
+    pass
+
+@pytest.fixture(params=["mtty", "edu"])
+def device(request):
+    pass
+
+def test_each(device):
+    pass
+
+def test_some(free_e1000e, two_of_a_group):
+    pass
+
+@pytest.mark.parametrize("mode", ["vfio_type1_iommu"])
+def test_none(mode):
+    pass
+"""
+
+
+def test_a_test_says_which_kinds_of_devices_it_uses(pytester):
+    found = {item.name: order.kinds(item) for item in pytester.getitems(DEVICES)}
+    assert found == {
+        "test_each[mtty]": ["mtty"],
+        "test_each[edu]": ["edu"],
+        "test_some": ["edu", "e1000e"],
+        "test_none[vfio_type1_iommu]": [],
+    }
