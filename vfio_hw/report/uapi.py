@@ -26,9 +26,10 @@ by hand. A letter stands for calls that a test really made, and that passed:
 * **R** refused: one came back with an errno;
 * **C** contended: one met, in a race, another call or the removal of the device.
 
-A capability or a region type is positive where a device shows it. A test that uses devices of
-several kinds counts for each of them; `none` are the tests without a device. What a forked child
-or the set-up of a race calls is not counted.
+The letters tell which calls were made, not how much of an answer a test looked at. A capability or
+a region type is positive where a device shows it. A test that uses devices of several kinds counts
+for each of them; `none` are the tests without a device. What a forked child or the set-up of a race
+calls is not counted.
 """
 
 

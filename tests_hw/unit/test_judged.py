@@ -1,0 +1,61 @@
+"""This file checks that a test tells what its ioctls had to do with, when it passed."""
+
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.report.events import EventLog
+
+pytest_plugins = ["pytester"]
+
+TESTS = """
+import os
+import pytest
+from vfio_hw.uapi import ioctl_errno
+
+def refused(request):
+    with open("/dev/null") as null:
+        assert ioctl_errno(null.fileno(), request)[1]
+
+@pytest.fixture(params=["edu"])
+def device():
+    refused("VFIO_DEVICE_GET_INFO")
+
+def test_fails():
+    refused("VFIO_GET_API_VERSION")
+    assert False
+
+def test_skips():
+    refused("VFIO_GET_API_VERSION")
+    pytest.skip("no such thing")
+
+def test_passes(device):
+    refused("VFIO_DEVICE_RESET")
+
+def test_calls_nothing():
+    pass
+"""
+
+
+@pytest.fixture
+def told(pytester) -> dict[str, dict[str, list[str]]]:
+    """By test what its event says of the tests above, which ran one after the other."""
+    path = Path("tests_hw", "unit", "test_it.py")
+    path.parent.mkdir(parents=True)
+    path.write_text(TESTS)
+    log = EventLog(pytester.path / "events")
+    log.path.touch()
+    pytester.runpytest_inprocess("-p", "vfio_hw.plugin", f"--events={log.path}")
+    return {result.test.rpartition("::")[2]: result.judged for result in log.results()}
+
+
+def test_a_test_that_passed_tells_of_its_calls_and_of_no_other_tests(told):
+    assert told == {
+        "test_fails": {},
+        "test_skips": {},
+        "test_passes[edu]": {
+            "kinds": ["edu"],
+            "refused": ["VFIO_DEVICE_GET_INFO", "VFIO_DEVICE_RESET"],
+        },
+        "test_calls_nothing": {},
+    }
