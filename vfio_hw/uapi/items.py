@@ -50,6 +50,10 @@ def _members() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 #: What of a request's argument tells items apart: its struct, and members of it.
 MEMBERS: Mapping[str, tuple[str, tuple[str, ...]]] = _members()
+_FAMILIES_OF = {
+    request: [(f, member) for f in FAMILIES for known, _, member in f.where if known == request]
+    for request in MEMBERS
+}
 
 
 def named(request: str, values: tuple[int, ...]) -> Iterator[str]:
@@ -63,10 +67,8 @@ def named(request: str, values: tuple[int, ...]) -> Iterator[str]:
     given = dict(zip(MEMBERS[request][1], values, strict=True))
     if given.get("group", lib.KVM_DEV_VFIO_FILE) != lib.KVM_DEV_VFIO_FILE:
         return
-    for family in FAMILIES:
-        for known, _, member in family.where:
-            if known == request:
-                yield from family.named(given[member])
+    for family, member in _FAMILIES_OF[request]:
+        yield from family.named(given[member])
     if request == FEATURE:
         yield from _feature(given["flags"])
     elif request == SET_IRQS:
