@@ -42,13 +42,19 @@ def test_tests_that_did_not_pass_judge_nothing(record):
     assert uapi.gathered([record(*bad, judged(positive=["B"]))]) == {"B": {"mtty": "P"}}
 
 
-def test_several_runs_and_devices_count_together(record):
-    one = record(judged(raced=["A"], kinds=["mtty", "edu"]), judged(positive=["B"], kinds=[]))
+def test_several_runs_count_together(record):
+    one = record(judged(raced=["A"]), judged(positive=["B"], kinds=[]))
     other = record(judged(refused=["A"], positive=["A"]), name="other")
     assert uapi.gathered([one, other]) == {
-        "A": {"mtty": "PRC", "edu": "C"},
+        "A": {"mtty": "PRC"},
         "B": {"none": "P"},
     }
+
+
+def test_a_test_of_several_kinds_says_of_none_of_them_what_it_can(record):
+    """A migration that mtty can and edu can not must not stand under edu."""
+    run = record(judged(positive=["A"], kinds=["mtty", "edu"]))
+    assert uapi.gathered([run]) == {"A": {"several": "P"}}
 
 
 def test_a_run_that_tells_nothing_is_an_error(record, tmp_path):
@@ -60,9 +66,9 @@ def test_a_run_that_tells_nothing_is_an_error(record, tmp_path):
 
 def test_the_page_has_every_item_on_every_device():
     page = list(uapi.lines(ITEMS, {"A": {"edu": "PR"}, "A x": {"none": "C"}}, {}))
-    assert row(page, "A") == ["", "", "", "PR", "", "", ""]
-    assert row(page, "A x") == ["", "", "", "", "", "", "C"]
-    assert row(page, "C") == [""] * 7
+    assert row(page, "A") == ["", "", "", "PR", "", "", "", ""]
+    assert row(page, "A x") == ["", "", "", "", "", "", "", "C"]
+    assert row(page, "C") == [""] * 8
     assert "| Requests | 3 | 1 | 1 | 1 | 0 |" in page
     assert "| Both | 2 | 1 | 0 | 0 | 1 |" in page
 

@@ -9,10 +9,11 @@ from vfio_hw.order import KINDS
 from vfio_hw.report.events import EventLog
 from vfio_hw.uapi.items import Section
 
-#: Who judges an item: by device kind (``none``: a test without a device), the letters of how.
+#: Who judges an item: the letters of how, by the kind of device. On which of several devices a call
+#: was made is not on record, so tests that use more than one kind are ``several``.
 Judged = Mapping[str, Mapping[str, str]]
 
-_COLUMNS = (*KINDS, "none")
+_COLUMNS = (*KINDS, "several", "none")
 _LETTERS = {"positive": "P", "refused": "R", "raced": "C"}
 
 _HEAD = """\
@@ -27,8 +28,8 @@ by hand. A letter stands for calls that a test really made, and that passed:
 * **C** contended: one met, in a race, another call or the removal of the device.
 
 The letters tell which calls were made, not how much of an answer a test looked at. A capability or
-a region type is positive where a device shows it. A test that uses devices of several kinds counts
-for each of them; `none` are the tests without a device. What a forked child or the set-up of a race
+a region type is positive where a device shows it. Under `several` are the tests that use devices of
+several kinds, under `none` those that use no device. What a forked child or the set-up of a race
 calls is not counted.
 """
 
@@ -49,12 +50,15 @@ def gathered(directories: Iterable[Path]) -> Judged:
         for result in results:
             for outcome, letter in _LETTERS.items():
                 for item in result.judged.get(outcome, ()):
-                    for kind in result.judged["kinds"] or ["none"]:
-                        letters[item][kind].add(letter)
+                    letters[item][_column(result.judged["kinds"])].add(letter)
     return {
         item: {kind: "".join(c for c in _LETTERS.values() if c in of) for kind, of in by.items()}
         for item, by in letters.items()
     }
+
+
+def _column(kinds: Sequence[str]) -> str:
+    return "several" if len(kinds) > 1 else kinds[0] if kinds else "none"
 
 
 def lines(items: Sequence[Section], judged: Judged, why: Mapping[str, str]) -> Iterator[str]:
