@@ -2,6 +2,9 @@
 
 try:
     from vfio_hw.uapi._binding import ffi, lib
+
+    if not hasattr(lib, "VFIO_HW_CONSTANTS"):
+        raise ImportError("it was built from older declarations", name="_binding")
     from vfio_hw.uapi.ioctl import CData, ioctl, ioctl_errno, struct
 except ImportError as error:
     # The name is the full one when there is no file, the last part when there is a broken one.
