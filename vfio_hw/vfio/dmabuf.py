@@ -1,8 +1,11 @@
 """A region of a device as a dma-buf. Source: linux/vfio.h, VFIO_DEVICE_FEATURE_DMA_BUF."""
 
+import contextlib
+import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from vfio_hw.errors import KernelRefused
 from vfio_hw.uapi import ffi, lib, struct
 from vfio_hw.vfio.descriptor import Descriptor, errno_of
 from vfio_hw.vfio.device import Device
@@ -16,6 +19,19 @@ class DmaBuf(Descriptor):
     def size(self) -> int:
         """Its size in bytes. Source: Documentation/driver-api/dma-buf.rst, llseek."""
         return os.lseek(self.fileno(), 0, os.SEEK_END)
+
+    @contextlib.contextmanager
+    def mmapped(self, size: int, offset: int = 0) -> Iterator[mmap.mmap]:
+        """``size`` bytes of it from ``offset`` on can be read inside.
+
+        :raises KernelRefused: EINVAL when they are not in the buffer, or it can not be mapped.
+        """
+        try:
+            mapping = mmap.mmap(self.fileno(), size, prot=mmap.PROT_READ, offset=offset)
+        except OSError as error:
+            raise KernelRefused(error.errno or 0, "mmap", self.name) from None
+        with mapping:
+            yield mapping
 
 
 def export(

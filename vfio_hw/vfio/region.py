@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from vfio_hw.errors import HarnessError, KernelRefused
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.descriptor import Descriptor
+from vfio_hw.vfio.info import capability
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,18 @@ class Region:
     size: int
     offset: int
     capabilities: dict[int, bytes]
+
+    @property
+    def kind(self) -> tuple[int, int] | None:
+        """Type and subtype of a region whose index says nothing of it; None for any other.
+
+        Source: linux/vfio.h, VFIO_REGION_INFO_CAP_TYPE.
+        """
+        data = self.capabilities.get(lib.VFIO_REGION_INFO_CAP_TYPE)
+        if data is None:
+            return None
+        found = capability("struct vfio_region_info_cap_type", data)
+        return found.type, found.subtype
 
     @property
     def readable(self) -> bool:
