@@ -14,6 +14,7 @@ from vfio_hw.vfio import irq
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.config import CAPABILITY_MSIX
 from vfio_hw.vfio.dma import PAGE, first_iova, memory
+from vfio_hw.vfio.gfx import DMABUF, PROBE, REGION
 from vfio_hw.vfio.iommufd import Iommufd
 from vfio_hw.vfio.opened import opened
 
@@ -26,6 +27,8 @@ REGION_INFO = ("VFIO_DEVICE_GET_REGION_INFO", "vfio_region_info", "offset")
 IRQ_INFO = ("VFIO_DEVICE_GET_IRQ_INFO", "vfio_irq_info", "count")
 SET_IRQS = ("VFIO_DEVICE_SET_IRQS", "vfio_irq_set", "count")
 FEATURE = ("VFIO_DEVICE_FEATURE", "vfio_device_feature", "flags")
+PLANE = ("VFIO_DEVICE_QUERY_GFX_PLANE", "vfio_device_gfx_plane_info", "region_index")
+IOEVENTFD = ("VFIO_DEVICE_IOEVENTFD", "vfio_device_ioeventfd", "fd")
 STATUS = ("VFIO_GROUP_GET_STATUS", "vfio_group_status", "flags")
 TYPE1_INFO = ("VFIO_IOMMU_GET_INFO", "vfio_iommu_type1_info", "iova_pgsizes")
 MAP_DMA = ("VFIO_IOMMU_MAP_DMA", "vfio_iommu_type1_dma_map", "size")
@@ -75,6 +78,29 @@ def test_infos_of_a_device_mind_their_argsz(device: Target):
         for request in (DEVICE_INFO, REGION_INFO, IRQ_INFO):
             assert_minds_argsz(user.device, *request)
             assert_stays_inside_argsz(user.device, *request)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("kind", ["mdpy", "mbochs"])
+def test_requests_of_a_display_mind_their_argsz(request, kind):
+    """Of the planes as well; what is behind the shortest form of that struct stays as it was."""
+    with opened(request.getfixturevalue(kind).path, MODES[0]) as user:
+        for info in (DEVICE_INFO, REGION_INFO, IRQ_INFO):
+            assert_minds_argsz(user.device, *info)
+            assert_stays_inside_argsz(user.device, *info)
+        flags = REGION if kind == "mdpy" else DMABUF
+        plane = assert_minds_argsz(user.device, *PLANE, flags=flags, reserved=CANARY)
+        assert plane.reserved == CANARY
+        assert assert_minds_argsz(user.device, *PLANE, flags=flags | PROBE).width == 0
+
+
+@pytest.mark.promise("P8")
+def test_ioeventfd_minds_its_argsz(pci_device: Target):
+    """Taking away what was never assigned is ENODEV."""
+    with opened(pci_device.path, MODES[0]) as user:
+        bar = user.device.region(lib.VFIO_PCI_BAR0_REGION_INDEX)
+        write = {"flags": lib.VFIO_DEVICE_IOEVENTFD_32, "offset": bar.offset, "fd": -1}
+        assert_minds_argsz(user.device, *IOEVENTFD, answer=errno.ENODEV, **write)
 
 
 @pytest.mark.promise("P8")

@@ -1,4 +1,7 @@
-"""A whole bus, which can be reset only when all its functions are bound to vfio-pci."""
+"""A function with registers to write to; a whole bus, which is reset only as a whole.
+
+That needs all its functions to be bound to vfio-pci.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,6 +11,17 @@ import pytest
 from vfio_hw.host.binding import bound_to
 from vfio_hw.host.pci import BUS, PciFunction
 from vfio_hw.host.sysfs import names_in
+from vfio_hw.uapi import lib
+from vfio_hw.vfio.device import Device
+from vfio_hw.vfio.opened import opened
+from vfio_hw.vfio.region import Region
+
+
+@pytest.fixture(params=["vfio_type1v2_iommu", "iommufd"])
+def nic(request: pytest.FixtureRequest, e1000e: PciFunction) -> Iterator[tuple[Device, Region]]:
+    """An open e1000e and its registers."""
+    with opened(e1000e.path, request.param) as user:
+        yield user.device, user.device.region(lib.VFIO_PCI_BAR0_REGION_INDEX)
 
 
 @pytest.fixture
