@@ -1,0 +1,150 @@
+"""This file checks what each action does, or that it does nothing, with each kind of data (P8).
+
+Sources: VFIO_DEVICE_SET_IRQS in linux/vfio.h; VFIO_IRQ_INFO_MASKABLE, without which an index has
+nothing to mask.
+"""
+
+import errno
+
+import pytest
+
+from vfio_hw.devices.edu import ACKNOWLEDGE, RAISE
+from vfio_hw.fixtures import Target
+from vfio_hw.uapi import lib
+from vfio_hw.vfio import irq
+from vfio_hw.vfio.device import Device
+from vfio_hw.vfio.eventfd import EventFd
+from vfio_hw.vfio.irq import BOOL, EVENTFD, MASK, NONE, TRIGGER, UNMASK, set_irqs_errno
+from vfio_hw.vfio.opened import opened
+
+MODE = "vfio_type1v2_iommu"
+INTX = lib.VFIO_PCI_INTX_IRQ_INDEX
+MSI = lib.VFIO_PCI_MSI_IRQ_INDEX
+MSIX = lib.VFIO_PCI_MSIX_IRQ_INDEX
+ERR = lib.VFIO_PCI_ERR_IRQ_INDEX
+REQ = lib.VFIO_PCI_REQ_IRQ_INDEX
+# Seconds until an interrupt must have arrived, and for which one that must not is watched for.
+PROMPT = 5.0
+WATCHED = 0.1
+
+actions = pytest.mark.parametrize("action", [MASK, UNMASK], ids=["MASK", "UNMASK"])
+kinds = pytest.mark.parametrize("kind", [NONE, BOOL, EVENTFD], ids=["NONE", "BOOL", "EVENTFD"])
+events = pytest.mark.parametrize("index", [ERR, REQ], ids=["ERR", "REQ"])
+
+
+def acted(device: Device, index: int, kind: int, action: int) -> int:
+    """What the kernel answers to the action on vector 0; with a true bool, or with an eventfd."""
+    with EventFd("the action's") as eventfd:
+        data = {NONE: b"", BOOL: b"\1", EVENTFD: eventfd.fileno().to_bytes(4, "little")}[kind]
+        return set_irqs_errno(device, index, kind | action, data=data)
+
+
+def not_masked(device: Device, index: int, kind: int, action: int) -> None:
+    """The index has no mask to change: ENOTTY, and it signals as before."""
+    with irq.armed(device, index) as [eventfd]:
+        assert not device.irq(index).flags & lib.VFIO_IRQ_INFO_MASKABLE
+        assert acted(device, index, kind, action) == errno.ENOTTY
+        irq.signal(device, index)
+        assert eventfd.fired() == 1
+
+
+@pytest.mark.promise("P8")
+@actions
+@kinds
+def test_no_kind_of_data_masks_an_msi(device: Target, action, kind):
+    with opened(device.path, MODE) as user:
+        not_masked(user.device, MSI, kind, action)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("index", [MSIX, ERR, REQ], ids=["MSIX", "ERR", "REQ"])
+@actions
+@kinds
+def test_no_kind_of_data_masks_an_msi_x_vector_or_an_event(e1000e, index, action, kind):
+    with opened(e1000e.path, MODE) as user:
+        not_masked(user.device, index, kind, action)
+
+
+@pytest.mark.promise("P8")
+def test_no_eventfd_masks_intx(device: Target):
+    """One unmasks it where a driver has that; none was ever made to mask."""
+    with opened(device.path, MODE) as user, irq.armed(user.device, INTX) as [eventfd]:
+        assert acted(user.device, INTX, EVENTFD, MASK) == errno.ENOTTY
+        irq.signal(user.device, INTX)
+        assert eventfd.fired() == 1
+
+
+@pytest.mark.promise("P8")
+@actions
+def test_a_bool_masks_and_unmasks_as_none_does(device: Target, action):
+    """Only while the index is armed; a false one asks for nothing, but its vector must exist."""
+    with opened(device.path, MODE) as user:
+        assert acted(user.device, INTX, BOOL, action) == errno.EINVAL
+        with irq.armed(user.device, INTX):
+            assert acted(user.device, INTX, BOOL, action) == 0
+            assert set_irqs_errno(user.device, INTX, BOOL | action, data=b"\0") == 0
+            answer = set_irqs_errno(user.device, INTX, BOOL | action, start=1, data=b"\0")
+            assert answer == errno.EINVAL
+
+
+@pytest.mark.promise("P8")
+def test_only_a_true_bool_masks_and_unmasks_intx(opened_edu):
+    device, registers = opened_edu
+    with irq.armed(device, INTX) as [eventfd]:
+        irq.set_irqs(device, INTX, BOOL | MASK, data=b"\0")
+        registers.put(RAISE, 4, 1)
+        assert eventfd.wait(PROMPT) == 1
+        registers.put(ACKNOWLEDGE, 4, 1)
+        irq.unmask(device, INTX)
+        irq.set_irqs(device, INTX, BOOL | MASK, data=b"\1")
+        registers.put(RAISE, 4, 1)
+        assert eventfd.silent(WATCHED), "INTx came while it was masked"
+        irq.set_irqs(device, INTX, BOOL | UNMASK, data=b"\0")
+        assert eventfd.silent(WATCHED), "a false bool unmasked INTx"
+        irq.set_irqs(device, INTX, BOOL | UNMASK, data=b"\1")
+        assert eventfd.wait(PROMPT) == 1
+        registers.put(ACKNOWLEDGE, 4, 1)
+
+
+@pytest.mark.promise("P8")
+@events
+def test_a_true_bool_signals_the_event(e1000e, index):
+    """And does nothing where none is armed, unlike NONE, which is refused there."""
+    with opened(e1000e.path, MODE) as user, irq.armed(user.device, index) as [eventfd]:
+        irq.signal_where(user.device, index, [False])
+        assert eventfd.fired() == 0
+        irq.signal_where(user.device, index, [True])
+        assert eventfd.fired() == 1
+        irq.disarm(user.device, index)
+        irq.signal_where(user.device, index, [True])
+        assert eventfd.fired() == 0
+
+
+@pytest.mark.promise("P8")
+@events
+@pytest.mark.parametrize("kind", [BOOL, EVENTFD], ids=["BOOL", "EVENTFD"])
+def test_an_event_without_data_is_refused(e1000e, index, kind):
+    """Only NONE takes an event away by naming no vector at all."""
+    with opened(e1000e.path, MODE) as user, irq.armed(user.device, index) as [eventfd]:
+        assert set_irqs_errno(user.device, index, kind | TRIGGER, count=0) == errno.EINVAL
+        irq.signal(user.device, index)
+        assert eventfd.fired() == 1
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("action", [MASK, UNMASK, TRIGGER], ids=["MASK", "UNMASK", "TRIGGER"])
+@kinds
+def test_an_interrupt_that_a_device_has_not_takes_no_action(device: Target, action, kind):
+    """EINVAL for its vector 0, or ENOTTY for its index; those it has are none the worse."""
+    with opened(device.path, MODE) as user, irq.armed(user.device, INTX) as [eventfd]:
+        lacking = [
+            index
+            for index in (MSIX, ERR, REQ)
+            if user.device.irq_errno(index) or not user.device.irq(index).count
+        ]
+        assert bool(lacking) == (device.kind != "e1000e")
+        for index in lacking:
+            answer = acted(user.device, index, kind, action)
+            assert answer in (errno.EINVAL, errno.ENOTTY), index
+        irq.signal(user.device, INTX)
+        assert eventfd.fired() == 1
