@@ -9,7 +9,10 @@ import uuid
 
 import pytest
 
+from vfio_hw.devices import kinds
+from vfio_hw.devices.kinds import Kind
 from vfio_hw.errors import Unsupported
+from vfio_hw.fixtures import Target
 from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.descriptor import errno_of
@@ -21,7 +24,6 @@ from vfio_hw.vfio.opened import opened
 
 MODE = "vfio_type1v2_iommu"
 MODES = [MODE, "iommufd"]
-KINDS = ["mtty", "mdpy", "mbochs", "edu", "e1000e"]
 METHODS = (0, GET, SET, GET | SET)
 
 
@@ -45,35 +47,32 @@ ALLOWED = {
     "DMA_BUF": GET,
     "MIG_PRECOPY_INFOv2": SET,
 }
-# Which kernel option, or how new a kernel, these need is not ours to say.
+# For these the header has no word of what is said where they are not.
 OPTIONAL = {"DMA_BUF", "MIG_PRECOPY_INFOv2"}
-PCI = {"LOW_POWER_ENTRY", "LOW_POWER_ENTRY_WITH_WAKEUP", "LOW_POWER_EXIT"}
 MIGRATABLE = {
     *("MIGRATION", "MIG_DEVICE_STATE", "MIG_DATA_SIZE"),
     *("DMA_LOGGING_START", "DMA_LOGGING_STOP", "DMA_LOGGING_REPORT"),
 }
-HAS = {"mtty": MIGRATABLE, "mdpy": set(), "mbochs": set(), "edu": PCI, "e1000e": PCI}
-MAY_HAVE = {"mtty": {"MIG_PRECOPY_INFOv2"}, "edu": {"DMA_BUF"}, "e1000e": {"DMA_BUF"}}
 
 
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    """Each kind of device in turn."""
-    return request.param
+@pytest.fixture
+def kind(every_kind: Target) -> Kind:
+    """What the device must do."""
+    return kinds.kind(every_kind.kind)
 
 
 @pytest.fixture(params=MODES)
-def user(request, kind):
-    handle = request.getfixturevalue(kind)
-    with opened(handle.path, request.param) as user:
+def user(request, every_kind: Target):
+    with opened(every_kind.path, request.param) as user:
         yield user.device
 
 
-def has(device: Device, kind: str, name: str) -> bool:
-    """Whether the kind promises the feature, or it is an optional one that is there."""
-    if name in MAY_HAVE.get(kind, set()):
-        return feature_errno(device, number_of(name) | PROBE) == 0
-    return name in HAS[kind]
+def has(device: Device, kind: Kind, name: str) -> bool:
+    """Whether the kind promises the feature, or it is one of newer kernels that is there."""
+    promise = kind.features.get(name)
+    if promise is None or promise.holds():
+        return promise is not None
+    return feature_errno(device, number_of(name) | PROBE) == 0
 
 
 def bind_with_token(cdev: Cdev, iommufd: Iommufd, token: str) -> int:
@@ -89,7 +88,7 @@ def bind_with_token(cdev: Cdev, iommufd: Iommufd, token: str) -> int:
 
 
 def absent(name: str) -> set[int]:
-    """What is said of a feature that is not there; for the optional ones the header has no word."""
+    """What is said of a feature that is not there."""
     return {errno.ENOTTY, errno.EINVAL} if name in OPTIONAL else {errno.ENOTTY}
 
 
@@ -125,7 +124,7 @@ def test_a_feature_is_asked_for_with_one_method_that_it_has(user, kind):
 @pytest.mark.promise("P8")
 def test_flags_and_numbers_without_a_meaning_are_refused(user, kind):
     """A probe of them as well, whatever else it asks for."""
-    known = number_of(sorted(HAS[kind] or {"MIGRATION"})[0])
+    known = number_of(min(kind.features, default="MIGRATION"))
     for bit in range(19, 32):
         for methods in METHODS:
             assert feature_errno(user, known | PROBE | methods | 1 << bit) == errno.EINVAL

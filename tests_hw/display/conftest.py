@@ -3,10 +3,10 @@
 import pytest
 
 from vfio_hw.fixtures import Target
+from vfio_hw.fixtures.devices import target_named
 
 
 @pytest.fixture(params=["mdpy", "mbochs"])
 def display(request: pytest.FixtureRequest) -> Target:
     """Each kind of display in turn."""
-    handle = request.getfixturevalue(request.param)
-    return Target(request.param, handle.uuid, handle.path, handle)
+    return target_named(request)

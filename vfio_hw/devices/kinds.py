@@ -1,0 +1,114 @@
+"""What each kind of device must be able to do: ``fixtures/devices/KIND.toml``.
+
+A kind may do more. What it does no longer is a failure, not a reason to skip a test.
+
+* ``flags``: of VFIO_DEVICE_GET_INFO, without ``VFIO_DEVICE_FLAGS_``;
+* ``[regions]``: by index, their ``flags`` without ``VFIO_REGION_INFO_FLAG_``, and ``capabilities``;
+* ``[interrupts]``: by index, their least ``count``, and ``flags`` without ``VFIO_IRQ_INFO_``;
+* ``[features]``: by name without ``VFIO_DEVICE_FEATURE_``. One may have an ``option``, without
+  which the kernel does not promise it, or say ``since`` which release its driver has it.
+"""
+
+import functools
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.host import kconfig
+from vfio_hw.uapi import lib
+
+DIRECTORY = Path(__file__).parents[2] / "fixtures" / "devices"
+
+
+@dataclass(frozen=True)
+class RegionPromise:
+    """What a region has, as bits and as capability ids; its size is more than nothing."""
+
+    flags: int
+    capabilities: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class InterruptPromise:
+    """What an interrupt index has: so many vectors at least, and these bits."""
+
+    flags: int
+    count: int
+
+
+@dataclass(frozen=True)
+class FeaturePromise:
+    """On which kernels a device has a feature: with this option set, from this release on."""
+
+    option: str = ""
+    since: str = ""
+
+    def holds(self) -> bool:
+        """Whether the running kernel promises it."""
+        if self.option and self.option not in (kconfig.options() or ()):
+            return False
+        return not self.since or _number(os.uname().release) >= _number(self.since)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of device; regions and interrupts are by their index."""
+
+    name: str
+    flags: int
+    regions: Mapping[int, RegionPromise]
+    interrupts: Mapping[int, InterruptPromise]
+    features: Mapping[str, FeaturePromise]
+
+
+@functools.cache
+def kind(name: str, directory: Path = DIRECTORY) -> Kind:
+    """The description of this kind.
+
+    :raises HarnessError: there is none, or it is not one.
+    """
+    path = directory / f"{name}.toml"
+    try:
+        return _read(name, tomllib.loads(path.read_text()))
+    except OSError:
+        raise HarnessError(f"there is no {path}: describe what a {name} must do in it") from None
+    except (tomllib.TOMLDecodeError, AttributeError, KeyError, TypeError) as error:
+        raise HarnessError(f"{path}: not the description of a kind of device: {error}") from None
+
+
+def _read(name: str, data: dict[str, Any]) -> Kind:
+    return Kind(
+        name,
+        _bits("VFIO_DEVICE_FLAGS", data["flags"]),
+        {
+            getattr(lib, index): RegionPromise(
+                _bits("VFIO_REGION_INFO_FLAG", each["flags"]),
+                frozenset(getattr(lib, id_) for id_ in each.get("capabilities", ())),
+            )
+            for index, each in data["regions"].items()
+        },
+        {
+            getattr(lib, index): InterruptPromise(
+                _bits("VFIO_IRQ_INFO", each["flags"]), each["count"]
+            )
+            for index, each in data["interrupts"].items()
+        },
+        {feature: FeaturePromise(**each) for feature, each in data.get("features", {}).items()},
+    )
+
+
+def _bits(prefix: str, names: list[str]) -> int:
+    bits: int = 0
+    for name in names:
+        bits |= getattr(lib, f"{prefix}_{name}")
+    return bits
+
+
+def _number(release: str) -> tuple[int, int]:
+    """6.12 of 6.12.107-rc1."""
+    major, minor = release.split("-")[0].split(".")[:2]
+    return int(major), int(minor)
