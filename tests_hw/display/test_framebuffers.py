@@ -24,6 +24,16 @@ SMALL, WHOLE = Mode(64, 64), Mode(1024, 1024)
 SHIFTED = Mode(64, 64, virtual_width=1024, y=2)
 
 
+@pytest.mark.promise("P3")
+def test_a_dma_buf_outlives_its_device(mbochs):
+    with opened(mbochs.path, MODE) as user:
+        plane = shown(user.device, VGA)
+        buffer = gfx_dmabuf(user.device, plane.identity)
+    with buffer:
+        mbochs.remove()
+        assert buffer.size == plane.size
+
+
 @pytest.mark.promise("P9")
 @pytest.mark.parametrize("exported", [False, True], ids=["shown", "exported"])
 def test_a_framebuffer_leaves_nothing(mbochs, exported):
