@@ -5,13 +5,16 @@ and no longer (P3, P9). Source: linux/vfio.h, VFIO_DEVICE_QUERY_GFX_PLANE and
 VFIO_DEVICE_GET_GFX_DMABUF; Documentation/driver-api/dma-buf.rst.
 """
 
+import re
 from collections.abc import Hashable
+from pathlib import Path
 
 import pytest
 
 from vfio_hw.devices.mbochs import Mode, shown
 from vfio_hw.oracle.growth import leaves_nothing
 from vfio_hw.uapi import lib
+from vfio_hw.vfio.dmabuf import DmaBuf
 from vfio_hw.vfio.gfx import gfx_dmabuf
 from vfio_hw.vfio.opened import opened
 
@@ -22,6 +25,27 @@ VGA = Mode(640, 480)
 SMALL, WHOLE = Mode(64, 64), Mode(1024, 1024)
 # It begins at the third page of the memory.
 SHIFTED = Mode(64, 64, virtual_width=1024, y=2)
+
+
+def references(buffer: DmaBuf) -> int:
+    """To the file behind the descriptor, says /proc/self/fdinfo."""
+    text = Path(f"/proc/self/fdinfo/{buffer.fileno()}").read_text()
+    found = re.search(r"^count:\s+(\d+)$", text, re.MULTILINE)
+    assert found, text
+    return int(found[1])
+
+
+@pytest.mark.promise("P3")
+def test_each_descriptor_of_a_dma_buf_is_a_reference_to_it(mbochs):
+    """One that is closed leaves the other."""
+    with opened(mbochs.path, MODE) as user:
+        plane = shown(user.device, VGA)
+        with gfx_dmabuf(user.device, plane.identity) as one:
+            assert references(one) == 1
+            with gfx_dmabuf(user.device, plane.identity) as other:
+                assert references(one) == references(other) == 2
+            assert references(one) == 1
+            assert one.size == plane.size
 
 
 @pytest.mark.promise("P3")
