@@ -14,6 +14,7 @@ import pytest
 from vfio_hw.devices.mbochs import Mode, shown
 from vfio_hw.oracle.growth import leaves_nothing
 from vfio_hw.uapi import lib
+from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.dmabuf import DmaBuf
 from vfio_hw.vfio.gfx import gfx_dmabuf
 from vfio_hw.vfio.opened import opened
@@ -46,6 +47,23 @@ def test_each_descriptor_of_a_dma_buf_is_a_reference_to_it(mbochs):
                 assert references(one) == references(other) == 2
             assert references(one) == 1
             assert one.size == plane.size
+
+
+@pytest.mark.promise("P3")
+def test_the_pages_of_a_dma_buf_stay_however_often_it_is_closed_and_got_again(mbochs):
+    """They belong to the device too, and are there until both have gone.
+
+    The mapping is held to the last, so that a kernel that frees them too early does so only there.
+    """
+    with opened(mbochs.path, MODE) as user, user.device.region(BAR0).mmapped() as memory:
+        plane = shown(user.device, SMALL)
+        for page in range(0, plane.size, PAGE):
+            memory[page] = 0x5A
+        for _ in range(2):
+            gfx_dmabuf(user.device, plane.identity).close()
+        assert {memory[page] for page in range(0, plane.size, PAGE)} == {0x5A}
+        user.device.close()
+        memory.close()
 
 
 @pytest.mark.promise("P3")
