@@ -1,0 +1,49 @@
+"""This file checks that what is read and written of a sample device is what was meant (P8).
+
+Its memory is the same through read(2), write(2) and a mapping; config space has its size, and the
+registers in it take parts of them.
+"""
+
+import pytest
+
+from vfio_hw.fixtures import Target
+from vfio_hw.uapi import lib
+from vfio_hw.vfio.dma import PAGE
+from vfio_hw.vfio.opened import opened
+
+MODE = "vfio_type1v2_iommu"
+BAR0 = lib.VFIO_PCI_BAR0_REGION_INDEX
+CONFIG = lib.VFIO_PCI_CONFIG_REGION_INDEX
+WORD = 4
+ADDRESS = 0xE4000000
+
+
+def places(size: int) -> tuple[int, ...]:
+    """The first word of a memory, one in its first page, others, and the last one."""
+    return 0, WORD, PAGE, size // 2 + 5 * WORD, size - PAGE, size - WORD
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("way", ["read", "write"])
+def test_the_memory_is_the_same_in_a_mapping_and_by_offset(display: Target, way):
+    with opened(display.path, MODE) as user, user.device.region(BAR0).mmapped() as window:
+        memory = user.device.region(BAR0)
+        for number, place in enumerate(places(memory.size), 1):
+            word = bytes([number]) * WORD
+            if way == "read":
+                window[place : place + WORD] = word
+                assert memory.read(place, WORD) == word, f"{place:#x}"
+            else:
+                memory.write(place, word)
+                assert window[place : place + WORD] == word, f"{place:#x}"
+
+
+@pytest.mark.promise("P8")
+def test_one_call_reads_and_writes_many_words_of_the_memory(display: Target):
+    """And bytes before the first whole word and after the last one."""
+    whole = bytes(range(1, 12))
+    with opened(display.path, MODE) as user, user.device.region(BAR0).mmapped() as window:
+        memory, before = user.device.region(BAR0), window[:16]
+        memory.write(1, whole)
+        assert window[:16] == before[:1] + whole + before[1 + len(whole) :]
+        assert memory.read(1, len(whole)) == whole
