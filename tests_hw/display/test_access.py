@@ -8,6 +8,7 @@ import pytest
 
 from vfio_hw.fixtures import Target
 from vfio_hw.uapi import lib
+from vfio_hw.vfio.config import BARS
 from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.opened import opened
 
@@ -16,6 +17,13 @@ BAR0 = lib.VFIO_PCI_BAR0_REGION_INDEX
 CONFIG = lib.VFIO_PCI_CONFIG_REGION_INDEX
 WORD = 4
 ADDRESS = 0xE4000000
+
+
+@pytest.fixture(params=["mtty", "mdpy", "mbochs"])
+def sample(request: pytest.FixtureRequest) -> Target:
+    """Each sample device that has a config space of its own."""
+    handle = request.getfixturevalue(request.param)
+    return Target(request.param, handle.uuid, handle.path, handle)
 
 
 def places(size: int) -> tuple[int, ...]:
@@ -47,3 +55,17 @@ def test_one_call_reads_and_writes_many_words_of_the_memory(display: Target):
         memory.write(1, whole)
         assert window[:16] == before[:1] + whole + before[1 + len(whole) :]
         assert memory.read(1, len(whole)) == whole
+
+
+@pytest.mark.promise("P8")
+def test_a_register_of_a_bar_keeps_its_address_when_a_part_is_written_as_it_is(sample: Target):
+    """Each byte of config space is written by itself: PCI Local Bus 3.0, 3.2.2.3."""
+    with opened(sample.path, MODE) as user:
+        space = user.device.config()
+        space.put(BARS, 4, ADDRESS)
+        there = space.get(BARS, 4)
+        for width in (1, 2):
+            # What a word before it has left, no part of this one may take up.
+            space.put(0, 4, 0x55555555)
+            space.put(BARS, width, space.get(BARS, width))
+            assert space.get(BARS, 4) == there, f"after {width} bytes"
