@@ -4,6 +4,8 @@ Its memory is the same through read(2), write(2) and a mapping; config space has
 registers in it take parts of them.
 """
 
+import os
+
 import pytest
 
 from vfio_hw.fixtures import Target
@@ -69,3 +71,17 @@ def test_a_register_of_a_bar_keeps_its_address_when_a_part_is_written_as_it_is(s
             space.put(0, 4, 0x55555555)
             space.put(BARS, width, space.get(BARS, width))
             assert space.get(BARS, 4) == there, f"after {width} bytes"
+
+
+@pytest.mark.promise("P8")
+def test_of_config_space_no_more_is_read_than_it_has(sample: Target):
+    """A read that begins inside and would end outside is short, or refused."""
+    with opened(sample.path, MODE) as user:
+        space = user.device.region(CONFIG)
+        for width in (4, 2, 1):
+            place = (space.size - 1) // width * width
+            try:
+                got = os.pread(user.device.fileno(), width, space.offset + place)
+            except OSError:
+                continue
+            assert place + len(got) <= space.size, f"{len(got)} bytes at {place:#x}"
