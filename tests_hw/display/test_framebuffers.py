@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.devices.mbochs import Mode, shown
+from vfio_hw.devices.mbochs import Mode, show, shown
 from vfio_hw.oracle.growth import leaves_nothing
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.dmabuf import DmaBuf
-from vfio_hw.vfio.gfx import gfx_dmabuf
+from vfio_hw.vfio.gfx import DMABUF, gfx_dmabuf, query_plane
 from vfio_hw.vfio.opened import opened
 
 MODE = "vfio_type1v2_iommu"
@@ -34,6 +34,15 @@ def references(buffer: DmaBuf) -> int:
     found = re.search(r"^count:\s+(\d+)$", text, re.MULTILINE)
     assert found, text
     return int(found[1])
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("mode", [VGA, SHIFTED], ids=str)
+def test_a_mode_is_described_when_it_is_asked_for_first(mbochs, mode):
+    with opened(mbochs.path, MODE) as user:
+        show(user.device, mode)
+        plane = query_plane(user.device, DMABUF)
+        assert (plane.width, plane.height) == (mode.width, mode.height)
 
 
 @pytest.mark.promise("P3")
