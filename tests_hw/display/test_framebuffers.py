@@ -45,6 +45,22 @@ def test_a_mode_is_described_when_it_is_asked_for_first(mbochs, mode):
         assert (plane.width, plane.height) == (mode.width, mode.height)
 
 
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("mode", [VGA, SHIFTED], ids=str)
+def test_a_dma_buf_that_is_mapped_shows_what_was_drawn(mbochs, mode):
+    """Before it was mapped, and after."""
+    with (
+        opened(mbochs.path, MODE) as user,
+        user.device.region(BAR0).mmapped() as memory,
+        gfx_dmabuf(user.device, shown(user.device, mode).identity) as buffer,
+    ):
+        first, last = mode.offset, mode.offset + buffer.size - 4
+        memory[first : first + 4] = b"here"
+        with buffer.mmapped(buffer.size) as picture:
+            memory[last : last + 4] = b"last"
+            assert (picture[:4], picture[-4:]) == (b"here", b"last")
+
+
 @pytest.mark.promise("P3")
 def test_each_descriptor_of_a_dma_buf_is_a_reference_to_it(mbochs):
     """One that is closed leaves the other."""
