@@ -37,6 +37,11 @@ class Deletion:
             start_new_session=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """The child that makes the call."""
+        return self._child.pid
+
     def wait(self, deadline: float) -> int | None:
         """The errno of the call (0: the module is gone), None when ``deadline`` seconds passed."""
         try:
