@@ -182,13 +182,15 @@ class _Judge:
     def _end_of_file(self, item: pytest.Item) -> None:
         """After the last test of a file: look for memory that is lost.
 
-        In an order of its own no file comes to its end soon: then after so many tests.
+        In an order of its own no file comes to its end soon: then after so many tests, and at the
+        end of all.
         """
         self._left[item.path] -= 1
         whose, due = item.nodeid.partition("::")[0], not self._left[item.path]
         if self._config.option.order:
             ran = self._left_at_first - self._left.total()
             whose, due = f"{_SCAN_EVERY} tests up to {item.nodeid}", ran % _SCAN_EVERY == 0
+            due = due or ran == self._left_at_first
         ending = item.session.shouldstop or item.session.shouldfail
         if self._oracles and drives_hardware(item) and due and not ending:
             result = memory_result(whose, self._oracles.scan_memory)

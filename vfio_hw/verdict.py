@@ -52,6 +52,8 @@ class Course:
             verdict, text = "passed", ""
         oracle = self.splat.oracle if self.splat else ("assertion" if bad else "")
         titles = [f"{finding.oracle}: {finding.title}" for finding in self.findings]
+        # Beside what an oracle has found, what the test itself says would go unread.
+        titles += [_said(report) for report in bad if titles and report.when != "teardown"]
         made = calls.taken()
         judged = {"kinds": kinds(item), **made} if made and verdict == "passed" else {}
         properties = dict(item.user_properties)
@@ -85,6 +87,13 @@ def faults_of(item: pytest.Item, *, ran: bool) -> Faults:
     if item.get_closest_marker("iommu_faults") is None:
         return Faults.NONE
     return Faults.MUST if ran else Faults.MAY
+
+
+def _said(report: pytest.TestReport) -> str:
+    """The words of an exception that ended a phase of a test, in one line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    words = crash.message if crash else report.longreprtext
+    return f"assertion: {' '.join(words.split())}"
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -66,6 +66,20 @@ def test_a_write_blocks_until_the_kernel_lets_it(fifo: Path) -> None:
     assert write.finished_at is not None and write.finished_at >= released
 
 
+def test_a_write_that_a_signal_has_ended_is_not_made_again(fifo: Path) -> None:
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    full = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        os.write(full, bytes(fcntl.fcntl(full, fcntl.F_GETPIPE_SZ)))
+        with BlockingWrite(fifo, "text") as write:
+            assert write.wait(0.05) is None
+            write.signal(signal.SIGUSR1)
+            assert write.wait(5) == errno.EINTR
+    finally:
+        os.close(full)
+        os.close(reader)
+
+
 @pytest.mark.parametrize("lowest", [3, 500])
 def test_a_new_child_holds_no_descriptor_of_ours(fifo: Path, lowest: int) -> None:
     occupied = writer.taken()

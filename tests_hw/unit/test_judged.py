@@ -1,10 +1,13 @@
-"""This file checks that a test tells what its ioctls had to do with, when it passed."""
+"""This file checks what a result tells: calls of a test that passed, faults of one that failed."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from vfio_hw.oracle import Finding
 from vfio_hw.report.events import EventLog
+from vfio_hw.verdict import Course
 
 pytest_plugins = ["pytester"]
 
@@ -59,3 +62,12 @@ def test_a_test_that_passed_tells_of_its_calls_and_of_no_other_tests(told):
         },
         "test_calls_nothing": {},
     }
+
+
+def test_what_the_test_says_stands_beside_what_the_oracles_found():
+    """Else whatever is known of the one would excuse the other."""
+    course, words = Course(findings=[Finding("leaks", "module x", "")]), "assert 0 == 22"
+    course.take(pytest.TestReport("t", ("t", 0, "t"), {}, "failed", words, "call"), None)
+    course.take(pytest.TestReport("t", ("t", 0, "t"), {}, "failed", "leaks", "teardown"), None)
+    result = course.result(SimpleNamespace(nodeid="t", user_properties=[]), 0.1)
+    assert result.findings == ["leaks: module x", "assertion: assert 0 == 22"]

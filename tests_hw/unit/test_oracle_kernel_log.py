@@ -175,6 +175,15 @@ def test_lost_records_are_counted(log: KernelLog, ring: Ring) -> None:
     assert overflow.text.startswith("41 records were overwritten")
 
 
+def test_records_lost_in_the_wait_for_a_fault_are_counted(log: KernelLog, ring: Ring) -> None:
+    log.before("a test", faults=Faults.MAY)
+    ring.say(FAULT)
+    ring.lose(7)
+    ring.say("one")
+    (overflow,) = log.after(faults=Faults.MUST)
+    assert overflow.text.startswith("7 records were overwritten")
+
+
 def test_the_marker_names_the_test_and_fits_a_record(log: KernelLog, tmp_path: Path) -> None:
     log.before("x" * 2000)
     text = (tmp_path / "kmsg").read_text()

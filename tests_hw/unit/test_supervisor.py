@@ -137,6 +137,26 @@ def test_a_splat_that_a_test_told_of_is_told_once(supervised):
     assert [result.test for result in results] == ["a", "b"]
 
 
+def test_what_one_guest_has_told_does_not_hush_the_next(supervised):
+    told = finished("a", "kernel log: WARNING in made_up")
+    first = ([SESSION, told, {"event": "unusable", "text": "a warns"}], WARNING, Ending.EXITED, 0)
+    second = ([SESSION, finished("b")], WARNING, Ending.EXITED, 0)
+    names = [result.test for result in supervised(first, second)]
+    assert names == ["a", "b", "guest 2, outside of the tests"]
+
+
+def test_a_guest_that_dies_before_its_first_test_has_not_its_predecessors_last(supervised):
+    first = ([SESSION, STARTED, finished("a")], "", Ending.PANICKED, None)
+    second = ([SESSION], "", Ending.PANICKED, None)
+    assert [result.test for result in supervised(first, second)] == ["a", "after a", "guest 2"]
+
+
+@pytest.mark.parametrize(("console", "verdict"), [("", "error"), (WARNING, "failed")])
+def test_the_end_of_qemu_tells_against_the_kernel_only_with_a_splat(supervised, console, verdict):
+    (result,) = supervised(([SESSION, STARTED], console, Ending.CUT_OFF, None))
+    assert (result.test, result.verdict) == ("a", verdict)
+
+
 def test_a_guest_that_does_not_end_after_its_verdict_gets_no_other(supervised):
     unusable = {"event": "unusable", "text": "a hangs"}
     first = ([SESSION, STARTED, finished("a", "hang: it"), unusable], WARNING, Ending.HUNG, None)

@@ -33,7 +33,7 @@ _HOLDING = re.compile(
     r"^([0-9a-f]+)-([0-9a-f]+) .* (?:anon_inode:|/dev/(?:vfio|iommu|kvm)).*$", re.MULTILINE
 )
 
-_libc = ctypes.CDLL(None)
+_libc = ctypes.CDLL(None, use_errno=True)
 _kept: "list[Writer]" = []  # at most one
 _busy: "set[Writer]" = set()
 _lost: set[int] = set()
@@ -173,9 +173,11 @@ def _written(path: bytes, text: bytes) -> tuple[int, float]:
     except OSError as error:
         return error.errno or errno.EIO, time.monotonic()
     try:
-        os.write(attribute, text)
-        return 0, time.monotonic()
-    except OSError as error:
-        return error.errno or errno.EIO, time.monotonic()
+        # Not os.write(), which writes once more when a signal has ended the first write (PEP 475).
+        count = _libc.write(attribute, text, ctypes.c_size_t(len(text)))
+        returned = time.monotonic()
+        return (
+            ctypes.get_errno() if count < 0 else 0 if count == len(text) else errno.EIO
+        ), returned
     finally:
         os.close(attribute)

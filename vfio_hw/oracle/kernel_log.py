@@ -70,7 +70,9 @@ class KernelLog:
         self._descriptor = self._open(os.O_RDONLY | os.O_NONBLOCK)
         if not since_boot:
             os.lseek(self._descriptor, 0, os.SEEK_END)
-        self._sequence: int | None = None
+        # The first record since boot is number 0.
+        self._sequence: int | None = -1 if since_boot else None
+        self._lost = 0  # records that were overwritten unread
         self._earlier: list[Finding] = []
         self._lines: list[str] = []  # read, and not yet judged
         self._faults_at: list[float] = []
@@ -120,10 +122,11 @@ class KernelLog:
         return []
 
     def _judge(self, preface: str, faults: Faults = Faults.NONE) -> list[Finding]:
-        lost = self._read()
+        self._read()
         if splats(self._lines):
-            lost += self._read_on()
+            self._read_on()
         lines, self._lines = self._lines, []
+        lost, self._lost = self._lost, 0
         reached = iommu_faults(lines)
         self._faults_at = self._recent() + [time.monotonic()] * len(reached)
         found = _findings(preface, splats(lines) + (reached if faults is Faults.NONE else []))
@@ -134,30 +137,27 @@ class KernelLog:
             found.append(Finding(_NAME, "the kernel log overflowed", text))
         return found
 
-    def _read_on(self) -> int:
+    def _read_on(self) -> None:
         """Wait for the rest of a report: its lines come one by one."""
         end = time.monotonic() + _LONGEST_REPORT
-        lost, count = 0, -1
+        count = -1
         while count < len(self._lines) and time.monotonic() < end:
             count = len(self._lines)
             time.sleep(_QUIET)
-            lost += self._read()
-        return lost
+            self._read()
 
     def _recent(self) -> list[float]:
         now = time.monotonic()
         return [then for then in self._faults_at if now - then < _FAULTS_SECONDS]
 
-    def _read(self) -> int:
-        """Take what is new into ``_lines``; how many records were lost."""
-        lost = 0
+    def _read(self) -> None:
+        """Take what is new into ``_lines``, and count the records that were lost."""
         for record in self._records():
             if self._sequence is not None and record.sequence > self._sequence + 1:
-                lost += record.sequence - self._sequence - 1
+                self._lost += record.sequence - self._sequence - 1
             self._sequence = record.sequence
             if record.facility == 0:
                 self._lines += record.text.split("\n")
-        return lost
 
     def _records(self) -> Iterator[Record]:
         while True:

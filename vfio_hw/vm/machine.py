@@ -30,6 +30,7 @@ class Ending(enum.Enum):
     PANICKED = "panicked"  # the guest's kernel died: a verdict on the kernel
     HUNG = "hung"  # nothing more came before a deadline: on the kernel too
     NO_BOOT = "no boot"  # QEMU failed or no kernel spoke: a verdict on the machine
+    CUT_OFF = "cut off"  # QEMU failed later, or had run for too long: on neither
 
 
 @dataclass(frozen=True)
@@ -187,8 +188,12 @@ class _Life:
             return Ending.PANICKED, line.decode(errors="replace")
         if self._failure or _ALIVE not in self._console:
             return Ending.NO_BOOT, self._failure or self._qemu_said(returncode)
+        if self._ended_itself and returncode:
+            return Ending.CUT_OFF, f"QEMU ended with status {returncode} under a running guest"
         if self._time_left() > 0:
             return Ending.PANICKED, "the guest was reset without a word on its console"
+        if time.monotonic() > self._started + self._deadlines.whole:
+            return Ending.CUT_OFF, f"the guest had run for {self._deadlines.whole:g} s, its limit"
         if self._unusable:
             return Ending.HUNG, "the guest was unusable and did not end itself"
         stage = "after it booted" if self._booted else "while it booted"

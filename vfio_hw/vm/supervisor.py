@@ -43,8 +43,8 @@ class _Progress:
     unusable: bool = False
     excused: bool = False  # the last result is a fault that is known
     collected: bool = False  # this guest has said which tests it will run
-    last: str = ""  # the last result's test
-    told: set[str] = field(default_factory=set)  # titles of what the results tell of
+    last: str = ""  # the test of this guest's last result
+    told: set[str] = field(default_factory=set)  # titles of what this guest's results tell of
 
     @property
     def left(self) -> list[str]:
@@ -119,6 +119,8 @@ class Supervisor:
         finished = directory / "finished"
         finished.write_text(json.dumps(sorted(self._progress.finished)))
         self._progress.unusable = self._progress.collected = False
+        # What an earlier guest said, or was left with, is none of this one's.
+        self._progress.last, self._progress.told = "", set()
         self._log.write({"event": "guest", "number": number})
         guest = replace(self._guest, argv=[*self._guest.argv, f"--finished={finished}"])
         with (directory / "output.log").open("wb") as output:
@@ -181,6 +183,8 @@ class Supervisor:
         found = self._splats(_lines(ended))
         oracle = {Ending.PANICKED: "panic", Ending.HUNG: "hang"}.get(ended.ending, "exit")
         progress, verdict = self._progress, "failed"
+        if ended.ending is Ending.CUT_OFF and not found:
+            verdict = "error"
         if progress.running:
             test = progress.running
         elif progress.collected:
