@@ -1,6 +1,6 @@
 """What must hold after every test, on any kernel: each oracle judges one side of it."""
 
-from vfio_hw.oracle.finding import Finding, Oracle
+from vfio_hw.oracle.finding import Finding
 from vfio_hw.oracle.hangs import Hangs
 from vfio_hw.oracle.iommu_faults import Faults
 from vfio_hw.oracle.kernel_log import KernelLog
@@ -52,4 +52,4 @@ class Oracles:
         return findings
 
 
-__all__ = ["Faults", "Finding", "Oracle", "Oracles"]
+__all__ = ["Faults", "Finding", "Oracles"]

@@ -1,7 +1,6 @@
-"""What an oracle says, and what every oracle can be asked."""
+"""What an oracle says."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -18,13 +17,3 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.oracle}: {self.title}\n{self.text}"
-
-
-class Oracle(Protocol):
-    """A judge of one side of the kernel, asked before and after every test."""
-
-    def before(self, test: str) -> None:
-        """The test of this name is about to begin."""
-
-    def after(self) -> list[Finding]:
-        """The test has ended: what it left behind."""

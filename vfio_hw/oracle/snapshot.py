@@ -1,6 +1,7 @@
 """One look at everything that must be after a test as it was before.
 
-It is taken twice for every test, so it lists directories and reads small files, and nothing else.
+It is taken after every test, so it lists directories, reads small files, and makes a few eventfds,
+whose numbers tell whether one is left.
 """
 
 import os

@@ -18,8 +18,8 @@ from vfio_hw.watchdog.advice import advice
 from vfio_hw.watchdog.evidence import gathered
 from vfio_hw.watchdog.log import Log
 
-# At most so much of a deadline passes between two looks: when the whole machine was stopped in
-# between, that was not the test's time.
+# Seconds between two looks. At most twice as much of a deadline passes in between: when the whole
+# machine was stopped for longer, that was not the test's time.
 _SLICE = 5.0
 _PYTHON_PATIENCE = 2.0
 _GRACE = 20.0  # for giving devices back, each of which may have to be reset
