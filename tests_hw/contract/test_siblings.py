@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from vfio_hw.errors import KernelRefused, Unsupported
-from vfio_hw.host import modules
+from vfio_hw.fixtures.devices import takeable
+from vfio_hw.fixtures.machine import loaded_driver
 from vfio_hw.host.binding import bound_to, set_driver_override
 from vfio_hw.host.blocking import write_with_deadline
-from vfio_hw.host.inventory import functions_of_kind
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.container import Container
@@ -30,6 +30,7 @@ PROMPT = 10.0
 
 def offered_errno(function: PciFunction, driver: str) -> int:
     """What the kernel says when the driver is to be bound to the function."""
+    before = function.driver_override
     set_driver_override(function, driver)
     try:
         place = function.bus / "drivers" / driver / "bind"
@@ -37,7 +38,7 @@ def offered_errno(function: PciFunction, driver: str) -> int:
     except KernelRefused as refused:
         return refused.errno or 0
     finally:
-        set_driver_override(function, None)
+        set_driver_override(function, before)
     return 0
 
 
@@ -97,25 +98,23 @@ def test_functions_of_one_group_are_bound_to_one_iommufd_only(two_of_a_group):
 @contextlib.contextmanager
 def native(function: PciFunction, driver: str) -> Iterator[None]:
     """The function's own driver has it inside."""
-    modules.load(driver)
-    try:
-        with bound_to(function, driver):
-            yield
-    finally:
-        modules.unload(driver)
+    with loaded_driver(driver), bound_to(function, driver):
+        yield
 
 
 @pytest.fixture
-def shared_e1000e(two_of_a_group) -> PciFunction:
+def shared_e1000e(pytestconfig: pytest.Config, two_of_a_group) -> PciFunction:
     """An e1000e in the group of the two edu functions.
 
-    :raises Unsupported: there is none.
+    :raises Unsupported: there is none that the tests may take.
     """
     group = two_of_a_group[0].iommu_group
-    for function in functions_of_kind("e1000e"):
+    for function in takeable(pytestconfig, "e1000e"):
         if function.iommu_group == group:
             return function
-    raise Unsupported(f"no e1000e is in IOMMU group {group}, which two edu functions share")
+    raise Unsupported(
+        f"no e1000e to be taken is in IOMMU group {group}, two edu functions share it"
+    )
 
 
 @pytest.mark.promise("P4")

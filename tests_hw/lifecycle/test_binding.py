@@ -1,31 +1,23 @@
 """This file checks that a function that was lent to vfio-pci goes back to its own driver (P9)."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from vfio_hw.host import modules
-from vfio_hw.host.binding import bound_to, set_driver_override, unbind
+from vfio_hw.fixtures.machine import loaded_driver
+from vfio_hw.host.binding import bound_to, set_driver_override
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.vfio.opened import opened
 
 DRIVER = "e1000e"
-DEADLINE = 10.0
 
 
 @pytest.fixture
 def native(free_e1000e: PciFunction) -> Iterator[PciFunction]:
-    """The function, bound to the driver that it has on any machine."""
-    modules.load(DRIVER)
-    try:
-        end = time.monotonic() + DEADLINE
-        while free_e1000e.driver != DRIVER:
-            assert time.monotonic() < end, f"{DRIVER} did not take {free_e1000e}"
+    """The function, bound to the driver that it has on any machine, and with no override."""
+    with loaded_driver(DRIVER), bound_to(free_e1000e, DRIVER):
+        set_driver_override(free_e1000e, None)
         yield free_e1000e
-    finally:
-        unbind(free_e1000e)
-        modules.unload(DRIVER)
 
 
 @pytest.mark.promise("P9")

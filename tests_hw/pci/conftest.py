@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from vfio_hw.errors import Unsupported
+from vfio_hw.fixtures.devices import may_take
 from vfio_hw.host.binding import bound_to
 from vfio_hw.host.pci import BUS, PciFunction
 from vfio_hw.host.sysfs import names_in
@@ -25,12 +27,18 @@ def nic(request: pytest.FixtureRequest, e1000e: PciFunction) -> Iterator[tuple[D
 
 
 @pytest.fixture
-def on_the_bus(two_of_a_group: list[PciFunction]) -> list[PciFunction]:
-    """All functions on the bus of two edu that share a group, these two first."""
+def on_the_bus(pytestconfig: pytest.Config, two_of_a_group: list[PciFunction]) -> list[PciFunction]:
+    """All functions on the bus of two edu that share a group, these two first.
+
+    :raises Unsupported: the tests may not take one of them.
+    """
     one, other = two_of_a_group
     prefix = one.address.rpartition(":")[0] + ":"
     names = [name for name in names_in(BUS / "devices") if name.startswith(prefix)]
     rest = [one.at(name) for name in names if name not in (one.address, other.address)]
+    for function in rest:
+        if not may_take(pytestconfig, function):
+            raise Unsupported(f"{function} is on the bus of {one}, and no --device names it")
     return [one, other, *rest]
 
 
