@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat, Unsupported
+from vfio_hw.verdict import blamed
 from vfio_hw.vfio import names
 from vfio_hw.vfio.config import CAPABILITIES, STATUS, STATUS_CAPABILITIES, Config
 from vfio_hw.vfio.descriptor import Descriptor, errno_of, open_offered
@@ -143,9 +144,13 @@ def test_a_register_is_little_endian_and_at_its_offset(region):
     assert os.pread(region.device.fileno(), 1, 4096 + 8) == b"\x44"
 
 
-def test_a_read_past_the_end_is_not_taken_for_data(region):
-    with pytest.raises(HarnessError, match="stay inside"):
-        region.read(254, 4)
+def test_a_read_that_is_cut_short_is_an_answer_of_the_kernels(region):
+    """It is not taken for data, nor by the twin for a refusal, nor for a fault of ours."""
+    for call in (region.read, errno_of(region.read)):
+        with pytest.raises(KernelSplat, match="moved 2") as cut:
+            call(254, 4)
+        assert cut.value.oracle == "answer"
+        assert blamed(cut.value, "call") == "kernel"
 
 
 def test_the_capability_list_is_searched_and_may_not_run_in_a_circle(region):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vfio_hw.errors import HarnessError, KernelRefused
+from vfio_hw.errors import KernelRefused, KernelSplat
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.descriptor import Descriptor
 from vfio_hw.vfio.info import capability
@@ -58,7 +58,7 @@ class Region:
         """Read ``count`` bytes.
 
         :raises KernelRefused: with the errno of the read.
-        :raises HarnessError: the region ended before.
+        :raises KernelSplat: fewer bytes than that were moved, and no errno says why.
         """
         try:
             data = os.pread(self.device.fileno(), count, self.offset + offset)
@@ -71,7 +71,7 @@ class Region:
         """Write ``data``.
 
         :raises KernelRefused: with the errno of the write.
-        :raises HarnessError: the region ended before.
+        :raises KernelSplat: fewer bytes than that were moved, and no errno says why.
         """
         try:
             count = os.pwrite(self.device.fileno(), data, self.offset + offset)
@@ -108,7 +108,8 @@ class Region:
 
     def _whole(self, done: int, wanted: int, offset: int, what: str) -> None:
         if done != wanted:
-            raise HarnessError(
-                f"{what} of {wanted} bytes at {offset:#x} in {self} moved {done}: it has "
-                f"{self.size} bytes, stay inside"
+            raise KernelSplat(
+                f"{what} of {wanted} bytes at {offset:#x} in {self}, which has {self.size}, moved"
+                f" {done}: inside the region it moves all of them, beyond its end none",
+                oracle="answer",
             )
