@@ -22,7 +22,7 @@ OVERLAY, PRIMARY, CURSOR = range(3)
 
 @dataclass(frozen=True)
 class Plane:
-    """What VFIO_DEVICE_QUERY_GFX_PLANE says; all zero when the plane is off.
+    """What VFIO_DEVICE_QUERY_GFX_PLANE says; a plane that is off has no format, size and extent.
 
     ``stride`` and ``size`` are bytes; ``identity`` is the region's index or the dma-buf's id.
     """
