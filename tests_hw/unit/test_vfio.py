@@ -3,7 +3,7 @@
 import errno
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from vfio_hw.vfio.dma import PAGE, first_iova, memory
 from vfio_hw.vfio.eventfd import EventFd
 from vfio_hw.vfio.info import _chain
 from vfio_hw.vfio.opened import opened
-from vfio_hw.vfio.region import Region
+from vfio_hw.vfio.region import Region, outside
 
 
 def is_open(fd: int) -> bool:
@@ -151,6 +151,22 @@ def test_a_read_that_is_cut_short_is_an_answer_of_the_kernels(region):
             call(254, 4)
         assert cut.value.oracle == "answer"
         assert blamed(cut.value, "call") == "kernel"
+
+
+def test_what_is_outside_of_all_regions_is_told_by_their_offsets_and_sizes(region):
+    spans = [(0, 16), (16, 8), (100, 0), (4096, 100)]
+    regions = [replace(region, offset=offset, size=size) for offset, size in spans]
+    places = outside(regions, 4)
+    assert places == sorted(places)
+    assert (places[0], places[-1]) == (24, 2**63 - 4)
+    assert {24, 25, 4092, 4196} <= set(places)
+    for at in places:
+        assert all(at + 4 <= start or at >= start + size for start, size in spans if size)
+    aligned = outside(regions, 4096, align=4096)
+    assert aligned[0] == 8192
+    assert aligned[-1] == 2**63 - 4096
+    assert not any(at % 4096 for at in aligned)
+    assert outside([replace(region, offset=0, size=2**63)], 1) == []
 
 
 def test_the_capability_list_is_searched_and_may_not_run_in_a_circle(region):

@@ -3,7 +3,7 @@
 import contextlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from vfio_hw.errors import KernelRefused, KernelSplat
@@ -113,3 +113,24 @@ class Region:
                 f" {done}: inside the region it moves all of them, beyond its end none",
                 oracle="answer",
             )
+
+
+def outside(
+    regions: Iterable[Region], length: int, *, align: int = 1, end: int = 2**63
+) -> list[int]:
+    """Offsets in a device file at which ``length`` bytes are in none of its regions.
+
+    In each gap: the first and the last one, and some between. Where the regions are is the kernel's
+    affair, and what is not in one of them is not to be guessed.
+
+    :param align: of each offset.
+    :param end: of the offsets that a caller can name; that of a file is 2**63.
+    """
+    spans = sorted((each.offset, each.offset + each.size) for each in regions if each.size)
+    found, low = list[int](), 0
+    for start, stop in (*spans, (end, end)):
+        first, last = -(-low // align) * align, (start - length) // align * align
+        steps = (first + (1 << bit) * align for bit in range(end.bit_length()))
+        found += sorted({at for at in (first, last, *steps) if first <= at <= last})
+        low = max(low, stop)
+    return found
