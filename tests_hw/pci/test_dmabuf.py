@@ -148,23 +148,33 @@ def test_removal_waits_for_the_device_and_not_for_its_dma_buf(exporter: Target):
 
 
 @pytest.mark.promise("P8")
-def test_memory_that_is_disabled_can_be_exported_and_used_when_it_is_enabled(exporter: Target):
-    """The buffer keeps its size; whether it shows memory follows the command register."""
-    with opened(exporter.path, MODES[0]) as user:
-        space = user.device.config()
-        for enabled in (False, True, False, True):
-            before = space.get(COMMAND, 2) & ~COMMAND_MEMORY
-            space.put(COMMAND, 2, before | (COMMAND_MEMORY if enabled else 0))
+def test_a_dma_buf_shows_memory_while_the_command_register_enables_it(exporter: Target):
+    """And only then it is mapped for a device, however it was when the buffer was made."""
+    with opened(exporter.path, "iommufd") as user:
+        space, ioas, iova = user.device.config(), user.iommu, first_iova(user.iommu)
+        disabled = space.get(COMMAND, 2) & ~COMMAND_MEMORY
+        for exported in (False, True):
+            space.put(COMMAND, 2, disabled | (COMMAND_MEMORY if exported else 0))
             with export(user.device, BAR0, [(0, PAGE)]) as buffer:
-                space.put(COMMAND, 2, before)
-                space.put(COMMAND, 2, before | COMMAND_MEMORY)
-                assert buffer.size == PAGE
+                for enabled in (exported, False, True, False, True):
+                    space.put(COMMAND, 2, disabled | (COMMAND_MEMORY if enabled else 0))
+                    assert buffer.size == PAGE
+                    answer = ioas.map_file_errno(iova, buffer, 0, PAGE)
+                    assert answer == (0 if enabled else errno.ENODEV)
+                    if enabled:
+                        assert ioas.unmap_dma(iova, PAGE) == PAGE
+        # What is mapped when the memory goes is unmapped as before.
+        with export(user.device, BAR0, [(0, PAGE)]) as buffer:
+            ioas.map_file(iova, buffer, 0, PAGE)
+            space.put(COMMAND, 2, disabled)
+            assert ioas.unmap_dma(iova, PAGE) == PAGE
+            space.put(COMMAND, 2, disabled | COMMAND_MEMORY)
 
 
 @pytest.mark.promise("P3")
 @pytest.mark.parametrize("first", ["device", "buffer", "iommufd", "importer"])
 def test_a_bar_that_is_mapped_for_a_peer_goes_with_its_device(edu, e1000e, first):
-    """In whatever order they are closed; while its device is closed the mapping shows nothing."""
+    """In whatever order they are closed; without its device the buffer is not mapped anew."""
     with opened(edu.path, "iommufd") as importer, Cdev(e1000e.path) as cdev:
         iommufd, ioas = importer.iommufd, importer.iommu
         cdev.bind_iommufd(iommufd)
