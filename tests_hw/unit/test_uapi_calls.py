@@ -2,7 +2,9 @@
 
 import mmap
 import os
+import sys
 import termios
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +49,16 @@ def test_a_call_that_succeeds_is_noted_as_that(monkeypatch):
     os.close(reader)
     os.close(writer)
     assert calls.taken() == {"positive": ["VFIO_DEVICE_RESET"]}
+
+
+@pytest.mark.parametrize(("answer", "outcome"), [(0, "refused"), (1, "positive")])
+def test_an_extension_that_is_not_there_is_noted_as_refused(monkeypatch, answer, outcome):
+    """The call succeeds, and its result is a no."""
+    calls.taken()
+    kernel = SimpleNamespace(vfio_hw_ioctl=lambda *_: answer)
+    monkeypatch.setattr(sys.modules[ioctl_errno.__module__], "lib", kernel)
+    assert ioctl_errno(0, "VFIO_CHECK_EXTENSION", lib.VFIO_UNMAP_ALL) == (answer, 0)
+    assert calls.taken() == {outcome: ["VFIO_CHECK_EXTENSION", "VFIO_UNMAP_ALL"]}
 
 
 def test_the_struct_may_lie_in_bare_memory(eventfd):

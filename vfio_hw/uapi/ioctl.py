@@ -14,6 +14,8 @@ from vfio_hw.uapi.families import REQUESTS
 
 CData: TypeAlias = _CDataBase
 
+_QUESTIONS = ("VFIO_CHECK_EXTENSION", "KVM_CHECK_EXTENSION")
+
 
 def ioctl_errno(fd: int, request: str, arg: int | CData = 0) -> tuple[int, int]:
     """Call ioctl(2) and return its result and errno: (result, 0), or (-1, errno) when refused.
@@ -32,7 +34,9 @@ def ioctl_errno(fd: int, request: str, arg: int | CData = 0) -> tuple[int, int]:
         )
     pointer = ffi.cast("void *", arg) if isinstance(arg, int) else arg
     result = lib.vfio_hw_ioctl(fd, number, pointer)
-    calls.note(request, arg, "positive" if result >= 0 else "refused")
+    # Whether there is an extension, the result says: 0 is a no.
+    succeeded = result > 0 if request in _QUESTIONS else result >= 0
+    calls.note(request, arg, "positive" if succeeded else "refused")
     return (result, 0) if result >= 0 else (-1, -result)
 
 
