@@ -9,7 +9,7 @@ import pytest
 
 from vfio_hw import guest
 from vfio_hw.errors import HarnessError
-from vfio_hw.mutate import command, corpus, judging, seen, table, variant
+from vfio_hw.mutate import command, corpus, judging, seen, table, trial, variant
 from vfio_hw.mutate.record import (
     BAD,
     CLEAN,
@@ -22,6 +22,7 @@ from vfio_hw.mutate.record import (
     Verdict,
 )
 from vfio_hw.mutate.variant import Variant
+from vfio_hw.report.events import Result
 from vfio_hw.vm.kernels import Kernel
 
 PATCH = """\
@@ -59,7 +60,7 @@ class Bench:
     def __init__(self, told: dict[str, Verdict | BaseException]) -> None:
         self.told, self.asked = told, []
 
-    def tried(self, name, modules, order, out, budget=None) -> Verdict:
+    def tried(self, name, modules, order, out, unsound=(), budget=None) -> Verdict:
         self.asked.append((name, order))
         out.mkdir()
         (out / "events.jsonl").touch()
@@ -104,15 +105,14 @@ def test_every_mutant_has_its_verdict_and_clean_kernels_come_between(made):
 
 
 def test_a_test_that_fails_on_a_clean_kernel_too_detects_nothing(made):
-    """It is asked no more, and the mutant is tried with the others."""
+    """It goes on failing: the mutant is judged by the others."""
     mutants, kernel, record = made
     bad = Verdict("A-1", DETECTED, test="t.py::test_bad")
 
     class Misled(Bench):
-        def tried(self, name, modules, order, out, budget=None) -> Verdict:
-            verdict = super().tried(name, modules, order, out, budget)
-            alone = budget == 0.0
-            if alone or (name == "A-1" and "t.py::test_bad" not in order.last):
+        def tried(self, name, modules, order, out, unsound=(), budget=None) -> Verdict:
+            verdict = super().tried(name, modules, order, out, unsound, budget)
+            if budget == 0.0 or (name == "A-1" and bad.test not in unsound):
                 return bad
             return verdict
 
@@ -121,6 +121,15 @@ def test_a_test_that_fails_on_a_clean_kernel_too_detects_nothing(made):
     assert found["A-1"].verdict == SURVIVED
     assert [name for name, _ in bench.asked] == [CLEAN, "A-1", CLEAN, "A-1"]
     assert seen.tests_of("A-1") == ()
+
+
+def test_what_fails_on_a_clean_kernel_too_does_not_end_a_trial():
+    watch = trial._Watch(60.0, unsound={"t.py::test_bad"})
+    for name in ("test_bad", "test_bad", "test_good"):
+        watch.take(Result(f"t.py::{name}", "failed" if name == "test_bad" else "passed", 1.0))
+    assert (watch.tests, watch.failed) == (3, None)
+    with pytest.raises(trial._Enough):
+        watch.take(Result("t.py::test_other", "failed", 1.0))
 
 
 def test_a_test_is_asked_once_whether_it_passes_on_a_clean_kernel(made, monkeypatch):

@@ -34,7 +34,7 @@ def verdicts(
 
     A clean kernel comes before the first and then every tenth mutant, with the tests in the order
     that this mutant gets. A mutant is detected by a test that passes on a clean kernel: one that
-    has not shown that yet, as it is now, has to, and is not asked any more when it fails there.
+    has not shown that yet, as it is now, has to, and when it fails there, it decides nothing here.
     """
     return _Judging(bench, kernel, record).verdicts(mutants)
 
@@ -97,7 +97,8 @@ class _Judging:
     def _judged(self, mutant: Mutant, made: Variant) -> Verdict:
         while True:
             out = self._fresh(mutant.id)
-            found = self._bench.tried(mutant.id, made.modules, self._order(mutant), out)
+            order, unsound = self._order(mutant), frozenset(self._unsound)
+            found = self._bench.tried(mutant.id, made.modules, order, out, unsound)
             if found.verdict != DETECTED or self._is_sound(found.test):
                 break
         if found.verdict == DETECTED:
