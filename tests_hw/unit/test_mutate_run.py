@@ -16,13 +16,14 @@ from vfio_hw.mutate.record import (
     DETECTED,
     EQUIVALENT,
     SURVIVED,
+    UNCLEAR,
     UNFIT,
     Asked,
     Record,
     Verdict,
 )
 from vfio_hw.mutate.variant import Variant
-from vfio_hw.report.events import Result
+from vfio_hw.report.events import EventLog, Result
 from vfio_hw.vm.kernels import Kernel
 
 PATCH = """\
@@ -56,14 +57,23 @@ class Bench:
     """Boots nothing: gives the verdicts it was told, and remembers what it was asked."""
 
     kernel, release, finds, budget = "7.3.4 (k)", "7.3.4", (), 60.0
+    alone = "passed"  # the verdict of a test that is asked alone, on a clean kernel
 
     def __init__(self, told: dict[str, Verdict | BaseException]) -> None:
         self.told, self.asked = told, []
 
-    def tried(self, name, modules, order, out, unsound=(), budget=None) -> Verdict:
+    def conditions(self, races) -> str:
+        return f"races {races}"
+
+    def tried(self, name, modules, order, out, unsound=(), enough=None) -> Verdict:
         self.asked.append((name, order))
         out.mkdir()
-        (out / "events.jsonl").touch()
+        alone = order.tests[:1] if enough and order.tests else ()
+        results = [Result(test, self.alone, 1.0) for test in alone if self.alone]
+        log = EventLog(out / "events.jsonl")
+        log.path.touch()
+        for result in results:
+            log.write(result.as_event())
         answer = self.told.get(name, Verdict(name, SURVIVED, tests=3, seconds=1.0))
         if isinstance(answer, BaseException):
             raise answer
@@ -110,17 +120,68 @@ def test_a_test_that_fails_on_a_clean_kernel_too_detects_nothing(made):
     bad = Verdict("A-1", DETECTED, test="t.py::test_bad")
 
     class Misled(Bench):
-        def tried(self, name, modules, order, out, unsound=(), budget=None) -> Verdict:
-            verdict = super().tried(name, modules, order, out, unsound, budget)
-            if budget == 0.0 or (name == "A-1" and bad.test not in unsound):
-                return bad
-            return verdict
+        alone = "failed"
+
+        def tried(self, name, modules, order, out, unsound=(), enough=None) -> Verdict:
+            verdict = super().tried(name, modules, order, out, unsound, enough)
+            return bad if name == "A-1" and bad.test not in unsound else verdict
 
     bench = Misled({})
     found = {v.id: v for v in judging.verdicts(bench, mutants, kernel, record)}
     assert found["A-1"].verdict == SURVIVED
     assert [name for name, _ in bench.asked] == [CLEAN, "A-1", CLEAN, "A-1"]
     assert seen.tests_of("A-1") == ()
+
+
+@pytest.mark.parametrize("alone", ["skipped", "error", ""])
+def test_a_test_that_has_not_passed_on_a_clean_kernel_detects_nothing_for_sure(made, alone):
+    """Asked once more it did not either: the mutant is unclear, and nothing is remembered."""
+    mutants, kernel, record = made
+    bench = Bench({"A-1": Verdict("A-1", DETECTED, test="t.py::test[edu]", tests=9)})
+    bench.alone = alone
+    found = list(judging.verdicts(bench, mutants[:1], kernel, record))[1]
+    assert (found.verdict, found.test) == (UNCLEAR, "t.py::test[edu]")
+    assert "could not be seen" in found.text
+    assert [name for name, _ in bench.asked] == [CLEAN, "A-1", CLEAN, CLEAN]
+    assert seen.tests_of("A-1") == ()
+    assert seen.sound_tests(kernel, bench.conditions(False)) == set()
+
+
+@pytest.mark.parametrize(
+    ("what", "clean", "verdict"),
+    [
+        ("after t.py::test[edu]", Verdict(CLEAN, SURVIVED, tests=9), DETECTED),
+        ("20 tests up to t.py::test, memory", Verdict(CLEAN, UNCLEAR, tests=9), UNCLEAR),
+        ("guest 1, outside of the tests", Verdict(CLEAN, DETECTED, test="x", tests=9), UNCLEAR),
+    ],
+)
+def test_what_is_no_test_needs_a_clean_kernel_under_the_same_tests(made, what, clean, verdict):
+    mutants, kernel, record = made
+
+    class Same(Bench):
+        def tried(self, name, modules, order, out, unsound=(), enough=None) -> Verdict:
+            found = super().tried(name, modules, order, out, unsound, enough)
+            return clean if enough else found
+
+    bench = Same({"A-1": Verdict("A-1", DETECTED, test=what, tests=9)})
+    found = list(judging.verdicts(bench, mutants[:1], kernel, record))[1]
+    assert found.verdict == verdict
+    (first, mine), (second, same) = bench.asked[1:3]
+    assert (first, second) == ("A-1", CLEAN)
+    assert mine == same
+    assert seen.tests_of("A-1") == ()
+
+
+@pytest.mark.parametrize(
+    ("clean", "verdict"), [(Verdict(CLEAN, SURVIVED, tests=3), DETECTED), (None, UNCLEAR)]
+)
+def test_a_mutant_does_not_boot_when_the_clean_kernel_does(made, clean, verdict):
+    mutants, kernel, record = made
+    dead = Verdict(CLEAN, DETECTED, test="boot of guest 1", tests=1)
+    bench = Bench({CLEAN: clean or dead, "A-1": replace(dead, id="A-1")})
+    found = list(judging.verdicts(bench, mutants[:1], kernel, record))[1]
+    assert found.verdict == verdict
+    assert [name for name, _ in bench.asked] == [CLEAN, "A-1"]
 
 
 def test_what_fails_on_a_clean_kernel_too_does_not_end_a_trial():
@@ -133,7 +194,7 @@ def test_what_fails_on_a_clean_kernel_too_does_not_end_a_trial():
 
 
 def test_a_test_is_asked_once_whether_it_passes_on_a_clean_kernel(made, monkeypatch):
-    """Until its file changes."""
+    """Until its file changes, or code that it shares with others."""
     mutants, kernel, record = made
     monkeypatch.setattr(seen, "PROJECT", record.directory)
     detected = Verdict("A-1", DETECTED, test="t.py::test[edu]", seconds=7.0)
@@ -148,7 +209,10 @@ def test_a_test_is_asked_once_whether_it_passes_on_a_clean_kernel(made, monkeypa
     # The first of them is the one that comes before the first mutant.
     assert [clean_kernels_asked(title) for title in ("a", "b")] == [2, 0]
     (record.directory / "t.py").write_text("def test(): ...")
-    assert clean_kernels_asked("c") == 1
+    assert [clean_kernels_asked(title) for title in ("c", "d")] == [1, 0]
+    (record.directory / "vfio_hw").mkdir()
+    (record.directory / "vfio_hw" / "verdict.py").write_text("")
+    assert [clean_kernels_asked(title) for title in ("e", "f")] == [1, 0]
 
 
 def test_what_has_its_verdict_is_not_tried_again_unless_the_mutant_has_changed(made):

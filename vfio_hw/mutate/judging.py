@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import seen, variant
+from vfio_hw.mutate.control import Control, is_test
 from vfio_hw.mutate.mutant import Mutant
 from vfio_hw.mutate.record import (
     BAD,
@@ -13,6 +14,7 @@ from vfio_hw.mutate.record import (
     DETECTED,
     EQUIVALENT,
     SURVIVED,
+    UNCLEAR,
     UNFIT,
     Record,
     Verdict,
@@ -25,6 +27,8 @@ from vfio_hw.vm.kernels import Kernel
 from vfio_hw.vm.kernels.config import settings
 
 _CLEAN_EVERY = 10
+# So many failures that a clean kernel has too, and the mutant can not be judged.
+_MOST_TRIALS = 10
 
 
 def verdicts(
@@ -34,7 +38,8 @@ def verdicts(
 
     A clean kernel comes before the first and then every tenth mutant, with the tests in the order
     that this mutant gets. A mutant is detected by a test that passes on a clean kernel: one that
-    has not shown that yet, as it is now, has to, and when it fails there, it decides nothing here.
+    has not shown that yet, as it is now, has to. When it fails there, it decides nothing here; when
+    it can not be seen whether it passes, the mutant is unclear.
     """
     return _Judging(bench, kernel, record).verdicts(mutants)
 
@@ -44,8 +49,8 @@ class _Judging:
         self._bench, self._kernel, self._record = bench, kernel, record
         found = [v for v in record.read() if v.verdict in (DETECTED, SURVIVED)]
         self._done = {(v.id, v.key): v for v in found}
-        self._sound = seen.sound_tests(kernel)  # tests that passed on a clean kernel
-        self._unsound: set[str] = set()
+        conditions = {races: bench.conditions(races) for races in (False, True)}
+        self._control = Control(bench, kernel, conditions, self._fresh)
 
     def verdicts(self, mutants: Sequence[Mutant]) -> Iterator[Verdict]:
         config = self._kernel.config
@@ -64,9 +69,10 @@ class _Judging:
 
     def _order(self, mutant: Mutant) -> Order:
         known = seen.known_tests(self._bench.finds, self._kernel.release)
+        unsound = self._control.unsound
         return Order(
-            tests=tuple(t for t in seen.tests_of(mutant.id) if t not in self._unsound),
-            last=(*known, *sorted(self._unsound)),
+            tests=tuple(t for t in seen.tests_of(mutant.id) if t not in unsound),
+            last=(*known, *sorted(unsound)),
             promise=mutant.promise,
             devices=tuple(device for device in mutant.devices if device != "none"),
             ways=_ways(mutant.file),
@@ -75,12 +81,12 @@ class _Judging:
 
     def _clean(self, key: str, order: Order) -> Verdict:
         if verdict := self._done.get((CLEAN, key)):
+            self._control.booted |= _ran(verdict)
             return verdict
         out = self._fresh(f"{CLEAN}-{key.partition(' ')[0]}")
         verdict = replace(self._bench.tried(CLEAN, self._kernel.modules, order, out), key=key)
-        results = EventLog(out / "events.jsonl").results()
-        self._trust({result.test for result in results if result.verdict == "passed"})
-        self._unsound |= {result.test for result in results if result.verdict == "failed"}
+        self._control.booted |= _ran(verdict)
+        self._control.take(EventLog(out / "events.jsonl").results(), order.races)
         self._record.write(verdict)
         return verdict
 
@@ -95,36 +101,36 @@ class _Judging:
         return verdict
 
     def _judged(self, mutant: Mutant, made: Variant) -> Verdict:
-        while True:
+        for _ in range(_MOST_TRIALS):
             out = self._fresh(mutant.id)
-            order, unsound = self._order(mutant), frozenset(self._unsound)
+            order, unsound = self._order(mutant), frozenset(self._control.unsound)
             found = self._bench.tried(mutant.id, made.modules, order, out, unsound)
-            if found.verdict != DETECTED or self._is_sound(found.test):
+            if found.verdict != DETECTED:
                 break
-        if found.verdict == DETECTED:
-            seen.remember(mutant.id, found.test)
+            sound, why = self._control.of(found, order)
+            if sound:
+                if is_test(found.test):
+                    seen.remember(mutant.id, found.test)
+                break
+            if sound is None:
+                found = replace(found, verdict=UNCLEAR, text=why)
+                break
+        else:
+            text = f"fails on a clean kernel too, as {_MOST_TRIALS - 1} before it: see why first"
+            found = replace(found, verdict=UNCLEAR, text=text)
         return replace(found, key=made.key, build_seconds=made.seconds)
-
-    def _is_sound(self, test: str) -> bool:
-        """Whether the test passes on a clean kernel; what is no test is judged by nothing else."""
-        if test not in self._sound | self._unsound and "::" in test:
-            out, alone = self._fresh(f"{CLEAN}-test"), Order(tests=(test,))
-            found = self._bench.tried(CLEAN, self._kernel.modules, alone, out, budget=0.0)
-            if found.test == test:
-                self._unsound.add(test)
-            else:
-                self._trust({test})
-        return test not in self._unsound
-
-    def _trust(self, tests: set[str]) -> None:
-        self._sound |= tests
-        seen.remember_sound(self._kernel, tests)
 
     def _fresh(self, name: str) -> Path:
         """A directory that no earlier trial of the same name has used."""
         names = (name, *(f"{name}-again-{number}" for number in range(1, 1000)))
         every = (self._record.directory / each for each in names)
         return next(directory for directory in every if not directory.exists())
+
+
+def _ran(verdict: Verdict) -> bool:
+    """Whether this kernel booted, and had results besides a failure."""
+    failures = verdict.verdict == DETECTED
+    return verdict.verdict in (SURVIVED, DETECTED) and verdict.tests > failures
 
 
 def _ways(file: str) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ from vfio_hw.session import PROJECT
 from vfio_hw.vm.kernels import Kernel
 
 _SEEN, _SOUND = "seen.json", "sound.json"
+# The harness is made of these; .cdef and .h describe structs, .c runs races and the guest's init.
+_SOURCES = (".py", ".c", ".h", ".cdef")
 
 
 def tests_of(mutant: str) -> tuple[str, ...]:
@@ -26,32 +28,46 @@ def remember(mutant: str, test: str) -> None:
         seen[mutant] = [test, *(other for other in seen.get(mutant, ()) if other != test)]
 
 
-def sound_tests(kernel: Kernel) -> set[str]:
-    """The tests that have passed on this kernel, clean, as their files are now."""
-    passed = _all(_SOUND).get(_name(kernel), {})
-    files = {_file(test) for test in passed}
-    now = {file: _digest(file) for file in files}
-    return {test for test, digest in passed.items() if digest == now[_file(test)]}
+def sound_tests(kernel: Kernel, conditions: str) -> set[str]:
+    """The tests that have passed on this kernel, clean, as they and the harness are now."""
+    passed = _all(_SOUND).get(_name(kernel, conditions), {})
+    now = _digests(passed)
+    return {test for test, digest in passed.items() if digest == now[test]}
 
 
-def remember_sound(kernel: Kernel, tests: Iterable[str]) -> None:
-    """These tests have passed on this kernel, clean."""
+def remember_sound(kernel: Kernel, conditions: str, tests: Iterable[str]) -> None:
+    """These tests have passed on this kernel, clean, under these conditions."""
     with _changed(_SOUND) as sound:
-        passed = sound.setdefault(_name(kernel), {})
-        passed |= {test: _digest(_file(test)) for test in tests}
+        sound.setdefault(_name(kernel, conditions), {}).update(_digests(tests))
 
 
-def _name(kernel: Kernel) -> str:
+def _name(kernel: Kernel, conditions: str) -> str:
     image = kernel.image
-    return f"{image} {image.stat().st_mtime_ns if image.exists() else 0}"
+    return f"{image} {image.stat().st_mtime_ns if image.exists() else 0} {conditions}"
 
 
-def _file(test: str) -> Path:
-    return PROJECT / test.partition("::")[0]
+def _digests(tests: Iterable[str]) -> dict[str, str]:
+    """For each test a digest of its file, and of all code that has to do with its result."""
+    names = list(tests)
+    shared = _digest(*_shared()) if names else ""
+    files = {name: PROJECT / name.partition("::")[0] for name in names}
+    now = {file: _digest(file) for file in set(files.values())}
+    return {name: f"{now[file]} {shared}" for name, file in files.items()}
 
 
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes() if file.is_file() else b"").hexdigest()[:16]
+def _shared() -> list[Path]:
+    """The harness, and what the tests share."""
+    ours = (path for path in (PROJECT / "vfio_hw").rglob("*") if path.suffix in _SOURCES)
+    theirs = (path for path in (PROJECT / "tests_hw").rglob("*.py") if not path.match("test_*.py"))
+    return sorted([*ours, *theirs])
+
+
+def _digest(*files: Path) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file}\0".encode())
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    return digest.hexdigest()[:16]
 
 
 @contextlib.contextmanager

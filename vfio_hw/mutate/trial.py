@@ -20,6 +20,8 @@ RACE_BUDGET = {True: 6.0, False: 1.0}
 # pytest.ExitCode: usage error, nothing collected.
 _PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
 
+Enough = Callable[[Result, int], bool]
+
 
 class _Enough(Exception):
     """The verdict is known, or the time is over."""
@@ -31,6 +33,7 @@ class _Watch:
 
     budget: float
     unsound: Collection[str] = ()
+    enough: Enough | None = None
     began: float = field(default_factory=time.monotonic)
     first: float | None = None
     failed: Result | None = None
@@ -48,7 +51,7 @@ class _Watch:
             raise _Enough
         if result.verdict == "error":
             self.errors.append(result)
-        if now - self.first > self.budget:
+        if self.enough(result, self.tests) if self.enough else now - self.first > self.budget:
             raise _Enough
 
 
@@ -70,24 +73,21 @@ class Bench:
         order: Order,
         out: Path,
         unsound: Collection[str] = (),
-        budget: float | None = None,
+        enough: Enough | None = None,
     ) -> Verdict:
         """Boot a kernel with these modules, and run the tests in this order.
 
         :param out: a new directory, which a guest can see.
         :param unsound: what fails on a clean kernel too: that it fails decides nothing.
-        :param budget: seconds from the first result on; 0 is for one test alone.
+        :param enough: ends it after a result, instead of the budget; gets the number of results.
         :raises HarnessError: the selection has no test.
         """
         out.mkdir(parents=True)
         order.write(out / "order.json")
         argv = [*self.line(order.races), f"--order={out / 'order.json'}"]
-        watch = _Watch(self.budget if budget is None else budget, unsound)
-        # Emulated processors keep each other waiting: what is no race costs less with one.
-        alone = self.machine.accelerator == "tcg" and not order.races
-        cpus = 1 if alone else self.machine.cpus
+        watch = _Watch(self.budget, unsound, enough)
         supervisor = Supervisor(
-            replace(self.machine, modules=modules, argv=argv, cpus=cpus),
+            replace(self.machine, modules=modules, argv=argv, cpus=self._cpus(order.races)),
             out,
             EventLog(out / "events.jsonl"),
             deadlines=Deadlines(
@@ -115,6 +115,19 @@ class Bench:
         except MachineLost as error:
             why = str(error)
         return self._verdict(name, watch, why)
+
+    def conditions(self, races: bool) -> str:
+        """What a result depends on besides the kernel and the test."""
+        guest, seconds = self.machine, RACE_BUDGET[races]
+        return (
+            f"{guest.topology.name} {guest.accelerator} {self._cpus(races)} cpus {guest.memory}"
+            f" {seconds:g} s"
+        )
+
+    def _cpus(self, races: bool) -> int:
+        # Emulated processors keep each other waiting: what is no race costs less with one.
+        alone = self.machine.accelerator == "tcg" and not races
+        return 1 if alone else self.machine.cpus
 
     def _verdict(self, name: str, watch: _Watch, why: str) -> Verdict:
         verdict = Verdict(

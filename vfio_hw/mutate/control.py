@@ -1,0 +1,101 @@
+"""Whether what failed on a mutant passes on the clean kernel."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from vfio_hw.mutate import seen
+from vfio_hw.mutate.record import CLEAN, DETECTED, SURVIVED, Verdict
+from vfio_hw.mutate.trial import Bench
+from vfio_hw.order import Order
+from vfio_hw.report.events import EventLog, Result
+from vfio_hw.vm.kernels import Kernel
+
+# How often a clean kernel is asked that gives no answer.
+_TIMES = 2
+
+
+class Control:
+    """Asks the clean kernel, and remembers its answers.
+
+    :param conditions: of trials with races and of those without, as :meth:`Bench.conditions` says.
+    :param fresh: makes a name into a new directory.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        kernel: Kernel,
+        conditions: Mapping[bool, str],
+        fresh: Callable[[str], Path],
+    ) -> None:
+        self._bench, self._kernel, self._fresh = bench, kernel, fresh
+        self._conditions = conditions
+        self._sound = {r: seen.sound_tests(kernel, text) for r, text in conditions.items()}
+        self.unsound: set[str] = set()
+        """What failed on a clean kernel."""
+        self.booted = False
+        """Whether the clean kernel has booted in this run, and tests had results there."""
+
+    def take(self, results: Sequence[Result], races: bool) -> None:
+        """Learn from the results of a clean kernel."""
+        failed = {r.test for r in results if r.verdict in ("failed", "known")}
+        self.unsound |= set(filter(is_test, failed))
+        passed = {r.test for r in results if r.verdict == "passed"} - self.unsound
+        self._sound[races] |= passed
+        seen.remember_sound(self._kernel, self._conditions[races], passed)
+
+    def of(self, found: Verdict, order: Order) -> tuple[bool | None, str]:
+        """Whether what failed in a trial of this order passes on a clean kernel.
+
+        None when that could not be seen, and a sentence on it.
+        """
+        if found.test in self.unsound:
+            return False, ""
+        if not is_test(found.test) and found.tests <= 1:
+            # Nothing else was heard of this guest: that another one booted says enough.
+            return self.booted or None, "nor did a clean kernel boot in this run: see why first"
+        why = ""
+        for _ in range(_TIMES):
+            sound, why = self._asked(found, order)
+            if sound is not None:
+                return sound, why
+        return None, why
+
+    def _asked(self, found: Verdict, order: Order) -> tuple[bool | None, str]:
+        test = found.test
+        if is_test(test):
+            if test in self._sound[order.races]:
+                return True, ""
+            out, alone = self._fresh(f"{CLEAN}-test"), Order(tests=(test,), races=order.races)
+            modules = self._kernel.modules
+            self._bench.tried(CLEAN, modules, alone, out, enough=lambda r, _: r.test == test)
+            results = EventLog(out / "events.jsonl").results()
+            self.take(results, order.races)
+            if test in self.unsound:
+                return False, ""
+            why = f"failed, but whether it passes on a clean kernel could not be seen: see {out}"
+            return test in self._sound[order.races] or None, why
+        # What lies between tests or after them comes of those before it: they all run again.
+        out = self._fresh(f"{CLEAN}-same")
+        clean = self._bench.tried(
+            CLEAN,
+            self._kernel.modules,
+            order,
+            out,
+            frozenset(self.unsound),
+            enough=lambda _, number: number >= found.tests,
+        )
+        if clean.verdict == DETECTED and clean.test == test:
+            self.unsound.add(test)
+            return False, ""
+        why = f"failed, but the same tests on a clean kernel did not all pass either: see {out}"
+        return clean.verdict == SURVIVED or None, why
+
+
+def is_test(name: str) -> bool:
+    """Whether a result's name is that of a test: not ``after X``, nor ``20 tests up to X, memory``.
+
+    (vfio_hw/plugin.py and vfio_hw/vm/supervisor.py give the others.)
+    """
+    file, separator, _ = name.partition("::")
+    return bool(separator) and " " not in file
