@@ -13,6 +13,7 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.mutate.apply import applied
 from vfio_hw.mutate.mutant import Mutant
 from vfio_hw.mutate.rebuild import rebuilt, source_of
+from vfio_hw.mutate.symbols import unresolved
 from vfio_hw.vm.kernels import Kernel, tools
 
 
@@ -52,7 +53,8 @@ def key_of(mutant: Mutant, kernel: Kernel) -> str:
 def provide(mutant: Mutant, kernel: Kernel) -> Variant:
     """The variant of a kernel that has the mutant.
 
-    :raises HarnessError: the patch does not apply, or the result does not compile.
+    :raises HarnessError: the patch does not apply, or the result does not compile, or could not
+        be loaded.
     """
     began = time.monotonic()
     key = key_of(mutant, kernel)
@@ -73,6 +75,11 @@ def _make(mutant: Mutant, kernel: Kernel, into: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="vfio-hw-") as directory:
         view = Path(directory)
         for module in rebuilt(objects, mutant.file, text, view):
+            if missing := unresolved(objects, module, view):
+                raise HarnessError(
+                    f"{mutant.id}: with it {mutant.file} makes a {module.name} that can not be"
+                    f" loaded, as nobody exports {', '.join(missing)} to it: correct the patch"
+                )
             installed = into / "kernel" / module
             if not installed.exists():
                 raise HarnessError(
