@@ -26,6 +26,9 @@ BAD = {
     "NONE-1": "@@ expression e; @@\n- no_such_function(e);\n",
     "MANY-1": "@@ expression e; @@\n- kfree(e);\n",
     "TYPO-1": "@@ @@\nvfio_unregister_group_dev(...) { <...\n- return;\n+ retrun;\n...> }\n",
+    "LOAD-1": "@@ expression e; @@\nvfio_unregister_group_dev(...) { <...\n"
+    "- vfio_device_remove_group(e);\n"
+    "+ { extern void no_such_function(void *); no_such_function(e); }\n...> }\n",
     "WORD-1": "@@ expression e; @@\n- kfree(e;\n",
 }
 SELECTION = "tests_hw/lifecycle/test_request.py::test_the_owner_is_asked_at_once"
@@ -68,7 +71,9 @@ def test_a_mutant_is_detected_and_what_is_none_does_not_stop_the_others(kernel, 
     assert {name for name in BAD if verdicts[name]["verdict"] == "bad"} == set(BAD)
     assert "matches nothing" in verdicts["NONE-1"]["text"]
     assert "expected" in verdicts["MANY-1"]["text"]
-    assert "compiling drivers/vfio/vfio_main.c" in verdicts["TYPO-1"]["text"]
+    assert "TYPO-1: drivers/vfio/vfio_main.c does not compile" in verdicts["TYPO-1"]["text"]
+    assert "`retrun;`): correct the patch" in verdicts["TYPO-1"]["text"]
+    assert "LOAD-1: with it drivers/vfio/vfio_main.c" in verdicts["LOAD-1"]["text"]
     assert "reading WORD-1.cocci" in verdicts["WORD-1"]["text"]
     assert "the id TWIN-1 stands in twin-1.cocci, twin-2.cocci" in done.stderr
     assert "Traceback" not in done.stderr

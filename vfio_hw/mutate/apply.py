@@ -13,13 +13,21 @@ _SECONDS = 120.0
 _NO_MATCH = "no modified files"
 
 
+def ready() -> None:
+    """See that patches can be applied here.
+
+    :raises HarnessError: Coccinelle is not installed.
+    """
+    tools.require([("spatch", "coccinelle")], "putting bugs into a kernel")
+
+
 def applied(mutant: Mutant, source: Path) -> str:
     """The text of the mutant's file in a kernel's source, changed.
 
     :raises HarnessError: no Coccinelle; no such file; a patch that can not be parsed, matches
         nothing, or changes another number of places than it says.
     """
-    tools.require([("spatch", "coccinelle")], "putting bugs into a kernel")
+    ready()
     original = source / mutant.file
     if not original.is_file():
         raise HarnessError(f"{mutant.id}: {source.name} has no {mutant.file}: correct its 'file'")
@@ -31,7 +39,9 @@ def applied(mutant: Mutant, source: Path) -> str:
             tools.run(command, f"{mutant.id}: reading {mutant.path.name}", timeout=_SECONDS)
         except HarnessError as error:
             if _NO_MATCH not in str(error):
-                raise
+                raise HarnessError(
+                    f"{error} (it was to change {mutant.file}): correct the patch"
+                ) from error
         before = original.read_text()
         after = changed.read_text() if changed.exists() else before
     places = changed_places(before, after)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vfio_hw import guest
 from vfio_hw.errors import HarnessError
-from vfio_hw.mutate import corpus, variant
+from vfio_hw.mutate import apply, corpus, variant
 from vfio_hw.mutate.judging import verdicts
 from vfio_hw.mutate.mutant import Mutant
 from vfio_hw.mutate.record import (
@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     mutants, problems = corpus.chosen(args.corpus, args.only)
     machine, kernel = guest.described(args, [], say, PROJECT)
     variant.objects_of(kernel)
+    apply.ready()
     if args.check:
         return _checked(mutants, kernel, problems)
     for problem in problems:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -74,7 +75,11 @@ def _make(mutant: Mutant, kernel: Kernel, into: Path) -> None:
     shutil.copytree(kernel.modules, into, copy_function=_linked, symlinks=True)
     with tempfile.TemporaryDirectory(prefix="vfio-hw-") as directory:
         view = Path(directory)
-        for module in rebuilt(objects, mutant.file, text, view):
+        try:
+            modules = rebuilt(objects, mutant.file, text, view)
+        except HarnessError as error:
+            raise HarnessError(_told(mutant, text, str(error))) from error
+        for module in modules:
             if missing := unresolved(objects, module, view):
                 raise HarnessError(
                     f"{mutant.id}: with it {mutant.file} makes a {module.name} that can not be"
@@ -90,6 +95,21 @@ def _make(mutant: Mutant, kernel: Kernel, into: Path) -> None:
             # Debug information would make a module ten times as large, to be read over 9p.
             strip: list[str | Path] = ["strip", "--strip-debug", "-o", installed, view / module]
             tools.run(strip, f"installing {module}", timeout=60, into=into)
+
+
+def _told(mutant: Mutant, text: str, why: str) -> str:
+    """Why it could not be made, and in case of the compiler's complaint the line it is about."""
+    found = re.search(
+        rf"{re.escape(mutant.file)}:([0-9]+):(?:[0-9]+:)? (?:fatal )?error: (.*)", why
+    )
+    if found is None:
+        return f"{mutant.id}: {why}"
+    number, lines = int(found[1]), text.splitlines()
+    line = f": `{lines[number - 1].strip()}`" if 0 < number <= len(lines) else ""
+    return (
+        f"{mutant.id}: {mutant.file} does not compile with it: {found[2]} (line {number}{line}):"
+        " correct the patch"
+    )
 
 
 def _linked(source: str, target: str) -> None:
