@@ -53,6 +53,8 @@ def test_a_header_is_read_for_what_it_says(written):
         ({"changes": "0"}, "changes is '0'"),
         ({"file": "drivers/vfio/vfio.h"}, "give a .c file"),
         ({"file": "../other/vfio_main.c"}, "give a .c file"),
+        ({"needs": "KASAN"}, "needs is 'KASAN'"),
+        ({"needs": "CONFIG_KASAN, CONFIG_KVM"}, "give one option"),
         ({"colour": "red"}, "is no line of a header"),
     ],
 )

@@ -247,7 +247,9 @@ def test_the_test_that_saw_a_mutant_is_tried_first_the_next_time(made):
     [
         ([(CLEAN, SURVIVED), ("A", DETECTED)], [], 0),
         ([(CLEAN, SURVIVED), ("A", DETECTED), ("B", EQUIVALENT)], [], 0),
-        ([(CLEAN, SURVIVED), ("A", SURVIVED)], [], 1),
+        ([(CLEAN, SURVIVED), ("A", DETECTED), ("B", UNFIT)], [], 0),
+        ([(CLEAN, SURVIVED), ("A", SURVIVED), ("B", UNFIT)], [], 1),
+        ([(CLEAN, SURVIVED), ("A", UNCLEAR)], [], 3),
         ([(CLEAN, SURVIVED), ("A", BAD)], [], 3),
         ([(CLEAN, SURVIVED), ("A", DETECTED)], ["bad header"], 3),
         ([(CLEAN, DETECTED), ("A", DETECTED)], [], 3),

@@ -45,7 +45,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         " modules made from it, boots them and runs the tests until the first failure. Clean"
         " kernels are slipped in between. After --: tests, and options of pytest.",
         epilog="Exit status: 0 every mutant was detected; 1 some survived; 2 wrong usage; 3 a"
-        " mutant could not be judged, or a clean kernel failed; 130 interrupted.",
+        " mutant could not be judged, or a clean kernel failed; 130 interrupted. Mutants that this"
+        " kernel can not show (unfit) and those that nobody can see (equivalent) are named and do"
+        " not count.",
     )
     guest.add_arguments(parser)
     parser.add_argument(

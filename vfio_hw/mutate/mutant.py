@@ -37,6 +37,7 @@ DEVICES = ("mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme", "none")
 ORACLES = ("assertion", "kernel log", "leaks", "hang", "panic", "kmemleak")
 
 _ID = re.compile(r"[A-Z0-9]+-[0-9]+")
+_CONFIG = re.compile(r"CONFIG_[A-Z0-9_]+")
 _LINE = re.compile(r"//\s*([a-z]+):\s*(\S.*?)\s*")
 _REQUIRED = ("id", "title", "class", "promise", "origin", "device", "oracle", "kind", "file")
 _OPTIONAL = ("changes", "needs", "equivalent", "see")
@@ -90,7 +91,7 @@ def read(path: Path) -> Mutant:
         race=_one_of(path, "kind", fields["kind"], KINDS) == "race",
         file=_source_file(path, fields["file"]),
         changes=int(changes),
-        needs=fields.get("needs", ""),
+        needs=_option(path, fields.get("needs", "")),
         equivalent=fields.get("equivalent", ""),
         see=fields.get("see", ""),
         path=path,
@@ -129,6 +130,12 @@ def _one_of(path: Path, key: str, value: str, allowed: tuple[str, ...]) -> str:
 def _some_of(path: Path, key: str, value: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     words = tuple(word.strip() for word in value.split(","))
     return tuple(_one_of(path, key, word, allowed) for word in words)
+
+
+def _option(path: Path, value: str) -> str:
+    if value and not _CONFIG.fullmatch(value):
+        raise HarnessError(f"{path}: needs is '{value}': give one option, such as CONFIG_KASAN")
+    return value
 
 
 def _source_file(path: Path, value: str) -> str:
