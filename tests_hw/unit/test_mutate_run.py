@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw import guest
+from vfio_hw import cli, guest
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import command, corpus, judging, seen, table, trial, variant
 from vfio_hw.mutate.record import (
@@ -24,6 +24,7 @@ from vfio_hw.mutate.record import (
 )
 from vfio_hw.mutate.variant import Variant
 from vfio_hw.report.events import EventLog, Result
+from vfio_hw.run import USAGE
 from vfio_hw.vm.kernels import Kernel
 
 PATCH = """\
@@ -295,8 +296,8 @@ def test_the_table_names_who_saw_what_who_was_not_seen_and_who_saw_nothing(made)
         table.gathered([record.directory / "clean-0"])
 
 
-def resuming(directory: Path, **given) -> argparse.Namespace:
-    return argparse.Namespace(resume=directory, rest=[], only=[], **given)
+def resuming(directory: Path, **options) -> argparse.Namespace:
+    return argparse.Namespace(resume=directory, rest=[], only=[], **options)
 
 
 def test_what_an_interrupted_run_was_asked_for_is_gone_on_with(tmp_path):
@@ -306,8 +307,28 @@ def test_what_an_interrupted_run_was_asked_for_is_gone_on_with(tmp_path):
     assert guest.arguments(args) == GUEST
     assert (args.only, args.budget) == (["A-1"], 60.0)
     assert (args.seed, args.rest) == (7, ["tests_hw/race"])
-    with pytest.raises(HarnessError, match="begin anew"):
-        command._resumed(argparse.Namespace(resume=tmp_path, rest=["tests_hw"], only=[]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--only", "A-1"],
+        ["--kernel", "latest"],
+        ["--corpus", "fixtures/mutants"],
+        ["--budget", "60s"],
+        ["--seed", "7"],
+        ["--cpus", "2"],
+        ["--", "tests_hw/race"],
+    ],
+)
+def test_a_run_that_is_gone_on_with_takes_no_other_options(tmp_path, capsys, words):
+    """Not even those that would change nothing."""
+    Record(tmp_path).begin(ASKED)
+    assert cli.main(["mutate", "--resume", str(tmp_path), *words]) == USAGE
+    said = capsys.readouterr().err
+    told = words[0] if words[0] != "--" else "what follows --"
+    assert f"leave out {told}, or begin anew" in said
+    assert said.count("\n") == 1
 
 
 def test_a_kernel_given_by_path_is_found_again_from_another_directory(tmp_path, monkeypatch):

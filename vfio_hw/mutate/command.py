@@ -35,6 +35,20 @@ from vfio_hw.vm.kernels import Kernel
 _SURVIVORS = 1
 
 
+class _Noted(argparse.Action):
+    """Stores an option's value, and that it was given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.given = (*namespace.given, option_string)
+
+
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command ``mutate``."""
     parser = commands.add_parser(
@@ -49,6 +63,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         " kernel can not show (unfit) and those that nobody can see (equivalent) are named and do"
         " not count.",
     )
+    # What is given together with --resume, which goes on as it was begun, is refused.
+    parser.register("action", None, _Noted)
     guest.add_arguments(parser)
     parser.add_argument(
         "--corpus",
@@ -76,13 +92,22 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     what.add_argument(
         "--resume", type=Path, metavar="DIR", help="go on with what an earlier run was asked for"
     )
-    parser.set_defaults(function=run, takes_rest=True)
+    parser.set_defaults(function=run, takes_rest=True, given=())
 
 
 def run(args: argparse.Namespace) -> int:
     """Judge the suite by the mutants; the exit status."""
     if args.check and args.rest:
         print("vfio-hw: --check runs no tests: leave out what follows --", file=sys.stderr)
+        return USAGE
+    others = [name for name in args.given if name != "--resume"] + ["--only"] * bool(args.only)
+    if args.resume and (others or args.rest):
+        print(
+            f"vfio-hw: {args.resume} goes on with the mutants, tests and options that it was begun"
+            f" with: leave out {', '.join([*others, *['what follows --'][: len(args.rest)]])}, or"
+            " begin anew without --resume",
+            file=sys.stderr,
+        )
         return USAGE
     record = _resumed(args) if args.resume else None
     mutants, problems = corpus.chosen(args.corpus, args.only)
@@ -123,11 +148,6 @@ def _resumed(args: argparse.Namespace) -> Record:
     """The record to go on with; the arguments become those that its run was given."""
     record = Record(guest.visible(args.resume))
     asked = record.asked()
-    if args.rest or args.only:
-        raise HarnessError(
-            f"{args.resume} goes on with the mutants and tests it was begun with: leave out --only"
-            " and what follows --, or begin anew without --resume"
-        )
     guest.set_arguments(args, asked.guest)
     args.corpus, args.only = Path(asked.corpus), asked.only
     args.budget, args.seed, args.rest = asked.budget, asked.seed, asked.selection
