@@ -75,19 +75,21 @@ def test_a_bad_file_does_not_keep_the_others_from_being_read(written, tmp_path):
     assert len(problems) == 2
 
 
-def test_an_id_that_two_mutants_have_is_neither_of_theirs(written, tmp_path):
+def test_an_id_that_differs_from_the_name_of_the_file_is_an_error_of_that_file(written, tmp_path):
     written("A-1")
     written("B-1", file_name="one")
-    written("B-1", file_name="two")
+    written("A-1", file_name="two")
     found, problems = corpus.read(tmp_path)
     assert [each.id for each in found] == ["A-1"]
-    assert len(problems) == 1
-    assert "one.cocci, two.cocci" in problems["B-1"]
+    assert sorted(problems) == ["one", "two"]
+    assert "one.cocci: id is 'B-1' and the file another: make them equal" in problems["one"]
 
 
 def test_an_empty_corpus_and_an_unknown_id_are_told(written, tmp_path):
     with pytest.raises(HarnessError, match="no mutant in"):
         corpus.read(tmp_path)
+    with pytest.raises(HarnessError, match="is no directory: name one"):
+        corpus.read(tmp_path / "A-1.cocci")
     written("A-1")
     assert [each.id for each in corpus.chosen(tmp_path, [])[0]] == ["A-1"]
     with pytest.raises(HarnessError, match="has the id A-2"):

@@ -1,6 +1,5 @@
 """A directory of mutants."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,8 @@ def read(directory: Path) -> tuple[list[Mutant], dict[str, str]]:
 
     :raises HarnessError: there is no such directory, or no mutant in it.
     """
+    if not directory.is_dir():
+        raise HarnessError(f"{directory} is no directory: name one of .cocci files")
     paths = sorted(directory.glob("*.cocci"))
     if not paths:
         raise HarnessError(f"no mutant in {directory}: name a directory of .cocci files")
@@ -28,11 +29,7 @@ def read(directory: Path) -> tuple[list[Mutant], dict[str, str]]:
             found.append(mutant.read(path))
         except HarnessError as error:
             problems[path.stem] = str(error)
-    times = Counter(each.id for each in found)
-    for name in sorted(name for name, count in times.items() if count > 1):
-        files = ", ".join(each.path.name for each in found if each.id == name)
-        problems[name] = f"{directory}: the id {name} stands in {files}: give each its own"
-    return [each for each in found if times[each.id] == 1], problems
+    return found, problems
 
 
 def chosen(directory: Path, ids: Sequence[str]) -> tuple[list[Mutant], list[str]]:

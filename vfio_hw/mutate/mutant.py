@@ -118,6 +118,8 @@ def _identity(path: Path, value: str) -> str:
     # It becomes the name of a directory.
     if not _ID.fullmatch(value):
         raise HarnessError(f"{path}: id is '{value}': give letters, a dash and a number, as DEV-01")
+    if value != path.stem:
+        raise HarnessError(f"{path}: id is '{value}' and the file another: make them equal")
     return value
 
 
