@@ -24,7 +24,7 @@ from vfio_hw.mutate.record import (
 )
 from vfio_hw.mutate.variant import Variant
 from vfio_hw.report.events import EventLog, Result
-from vfio_hw.run import USAGE
+from vfio_hw.run import HARNESS_WRONG, OK, USAGE
 from vfio_hw.vm.kernels import Kernel
 
 PATCH = """\
@@ -307,6 +307,19 @@ def test_what_an_interrupted_run_was_asked_for_is_gone_on_with(tmp_path):
     assert guest.arguments(args) == GUEST
     assert (args.only, args.budget) == (["A-1"], 60.0)
     assert (args.seed, args.rest) == (7, ["tests_hw/race"])
+
+
+def test_a_bad_file_costs_the_page_only_its_own_mutant(made, tmp_path, capsys):
+    _, _, record = made
+    record.write(Verdict("A-1", DETECTED, kernel="7.3.4", test="t.py::test_a[edu]"))
+    (tmp_path / "D-1.cocci").write_text("// id: D-1\n")
+    words = ["mutants", "--corpus", str(tmp_path), str(record.directory)]
+    assert cli.main(words) == HARNESS_WRONG
+    page, said = capsys.readouterr()
+    assert "1 of 2 mutants seen." in page
+    assert "D-1.cocci: the header lacks" in said
+    (tmp_path / "D-1.cocci").unlink()
+    assert cli.main(words) == OK
 
 
 @pytest.mark.parametrize(
