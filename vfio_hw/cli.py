@@ -41,7 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # argparse would not take options again once it has seen a positional argument.
     end = words.index("--") if "--" in words else len(words)
     parser = _parser()
-    args = parser.parse_args(words[:end])
+    args, unknown = parser.parse_known_args(words[:end])
+    if unknown:
+        after = f": {args.takes_rest} go after --" if args.takes_rest else ""
+        parser.error(f"{args.command} does not take {shlex.join(unknown)}{after}")
     args.rest = words[end + 1 :]
     if args.rest and not args.takes_rest:
         parser.error(f"nothing may follow --: {shlex.join(args.rest)}")
@@ -70,8 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vfio-hw", description="Torture and conformance harness for Linux VFIO."
     )
-    parser.set_defaults(takes_rest=False)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parser.set_defaults(takes_rest="")  # what may follow --
+    commands = parser.add_subparsers(
+        title="commands", required=True, dest="command", metavar="COMMAND"
+    )
     run.add_parser(commands)
     mutate_command.add_parser(commands)
     mutate_table.add_parser(commands)
@@ -101,7 +106,7 @@ def _add_vm(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="default: %(default)g",
     )
     parser.add_argument("--console", type=Path, metavar="FILE", help="keep the kernel's console")
-    parser.set_defaults(function=_vm, takes_rest=True)
+    parser.set_defaults(function=_vm, takes_rest="a command and its arguments")
 
 
 def _vm(args: argparse.Namespace) -> int:

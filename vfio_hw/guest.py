@@ -1,6 +1,7 @@
 """The guest that the options of a command describe."""
 
 import argparse
+import contextlib
 import math
 import os
 from collections.abc import Callable
@@ -108,15 +109,16 @@ def visible(path: Path) -> Path:
 def seconds(text: str) -> float:
     """An option's positive, finite number of seconds: 90, 90s, 1.5m, 2h."""
     unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
-    number = float(text[:-1]) * unit if unit else float(text)
-    if not 0 < number < math.inf:
-        raise ValueError
-    return number
+    with contextlib.suppress(ValueError):
+        number = float(text[:-1]) * unit if unit else float(text)
+        if 0 < number < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"give a time above 0, such as 90s or 2m, not '{text}'")
 
 
 def whole(text: str) -> int:
     """An option's whole number, at least 1."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    with contextlib.suppress(ValueError):
+        if (number := int(text)) >= 1:
+            return number
+    raise argparse.ArgumentTypeError(f"give a whole number, 1 or more, not '{text}'")

@@ -39,7 +39,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     guest.add_arguments(parser)
     _add_selection(parser)
     _add_judgement(parser)
-    parser.set_defaults(function=run, takes_rest=True)
+    parser.set_defaults(function=run, takes_rest="options of pytest")
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:

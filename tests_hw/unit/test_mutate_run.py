@@ -344,6 +344,24 @@ def test_a_run_that_is_gone_on_with_takes_no_other_options(tmp_path, capsys, wor
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--budget", "0"], "--budget: give a time above 0, such as 90s or 2m, not '0'"),
+        (["--budget", "soon"], "not 'soon'"),
+        (["--seed", "x"], "--seed: give a whole number, 1 or more, not 'x'"),
+        (["tests_hw/race"], "does not take tests_hw/race: tests and options of pytest go after --"),
+        (["--check", "tests_hw/race"], "tests and options of pytest go after --"),
+        (["-k", "race"], "does not take -k race: tests and options of pytest go after --"),
+    ],
+)
+def test_wrong_usage_is_told_in_a_sentence(capsys, words, told):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["mutate", *words])
+    assert ended.value.code == USAGE
+    assert told in capsys.readouterr().err
+
+
 def test_a_kernel_given_by_path_is_found_again_from_another_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = argparse.Namespace(**GUEST | {"kernel": "bzImage", "modules": Path("modules")})

@@ -92,7 +92,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     what.add_argument(
         "--resume", type=Path, metavar="DIR", help="go on with what an earlier run was asked for"
     )
-    parser.set_defaults(function=run, takes_rest=True, given=())
+    parser.set_defaults(function=run, takes_rest="tests and options of pytest", given=())
 
 
 def run(args: argparse.Namespace) -> int:
