@@ -54,6 +54,13 @@ def test_the_place_that_matches_is_changed_and_nothing_else(patched):
     assert changed == SOURCE.replace("\tput(users);\n", "", 1)
 
 
+def test_the_author_of_a_patch_sees_where_it_matched(tmp_path, patched):
+    patched("@@ expression u; @@\nget(...) { ...\n- put(u);\n... }\n")
+    shown = apply.difference(mutant.read(tmp_path / "X-1.cocci"), tmp_path).splitlines()
+    assert shown[:3] == ["--- a/a/b.c", "+++ b/a/b.c", "@@ -2,7 +2,6 @@"]
+    assert [line for line in shown[3:] if line[0] in "+-"] == ["-\tput(users);"]
+
+
 def test_a_patch_may_change_as_many_places_as_it_says(patched):
     changed = patched("@@ expression u; @@\n- put(u);\n", "// changes: 2\n")
     assert "put" not in changed

@@ -59,6 +59,22 @@ def applied(mutant: Mutant, source: Path) -> str:
     return after
 
 
+def difference(mutant: Mutant, source: Path) -> str:
+    """What the patch changes in the mutant's file, as a unified diff.
+
+    :raises HarnessError: as :func:`applied`.
+    """
+    after = applied(mutant, source)
+    lines = difflib.unified_diff(
+        (source / mutant.file).read_text().splitlines(),
+        after.splitlines(),
+        f"a/{mutant.file}",
+        f"b/{mutant.file}",
+        lineterm="",
+    )
+    return "\n".join(lines)
+
+
 def changed_places(before: str, after: str) -> list[int]:
     """The line numbers in ``before`` at which each changed stretch begins."""
     old, new = before.splitlines(), after.splitlines()

@@ -13,6 +13,7 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import apply, corpus, variant
 from vfio_hw.mutate.judging import verdicts
 from vfio_hw.mutate.mutant import Mutant
+from vfio_hw.mutate.rebuild import source_of
 from vfio_hw.mutate.record import (
     BAD,
     CLEAN,
@@ -86,7 +87,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--seed", type=guest.whole, help="seed of all random choices")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--check", action="store_true", help="apply and compile them; boot nothing, judge nothing"
+        "--check",
+        action="store_true",
+        help="apply and compile them; boot nothing, judge nothing; with --only show what changes",
     )
     what.add_argument("--results", type=Path, metavar="DIR", help="where the record goes")
     what.add_argument(
@@ -115,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     variant.objects_of(kernel)
     apply.ready()
     if args.check:
-        return _checked(mutants, kernel, problems)
+        return _checked(mutants, kernel, problems, show=bool(args.only))
     for problem in problems:
         print(f"vfio-hw: {problem}", file=sys.stderr)
     if args.seed is None:
@@ -154,9 +157,12 @@ def _resumed(args: argparse.Namespace) -> Record:
     return record
 
 
-def _checked(mutants: Sequence[Mutant], kernel: Kernel, problems: list[str]) -> int:
+def _checked(mutants: Sequence[Mutant], kernel: Kernel, problems: list[str], *, show: bool) -> int:
+    source = source_of(variant.objects_of(kernel))
     for mutant in mutants:
         try:
+            if show:
+                say(apply.difference(mutant, source))
             made = variant.provide(mutant, kernel)
             say(f"{mutant.id:8} ok {made.seconds:5.1f} s  {mutant.title}")
         except HarnessError as error:
