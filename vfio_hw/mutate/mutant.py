@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from vfio_hw import order
 from vfio_hw.errors import HarnessError
 
 CLASSES = (
@@ -33,7 +34,7 @@ CLASSES = (
 )
 PROMISES = tuple(f"P{number}" for number in range(1, 10))
 KINDS = ("deterministic", "race")
-DEVICES = ("mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme", "none")
+DEVICES = (*order.KINDS, "none")
 ORACLES = ("assertion", "kernel log", "leaks", "hang", "panic", "kmemleak")
 
 _ID = re.compile(r"[A-Z0-9]+-[0-9]+")
