@@ -14,6 +14,7 @@ CLASSES = (
     "reference leak",
     "reference underflow",
     "use after free",
+    "null pointer",
     "memory leak",
     "number leak",
     "missing unwinding",
