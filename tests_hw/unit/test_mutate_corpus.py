@@ -4,6 +4,7 @@ import pytest
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import corpus, mutant
+from vfio_hw.mutate.record import BAD, DETECTED, EQUIVALENT, SURVIVED, UNCLEAR, UNFIT
 
 HEADER = {
     "id": "DEV-01",
@@ -112,5 +113,13 @@ def test_an_id_that_could_lead_elsewhere_is_refused(written):
 
 def test_every_mutant_that_comes_with_the_project_can_be_read():
     found, problems = corpus.read(corpus.CORPUS)
+    assert found
     assert not problems
-    assert all(each.path.stem == each.id for each in found)
+
+
+def test_the_page_of_the_corpus_explains_every_word_that_a_mutant_may_use():
+    page = (corpus.CORPUS / "README.md").read_text()
+    prefixes = {each.id.partition("-")[0] for each in corpus.read(corpus.CORPUS)[0]}
+    words = prefixes | {*mutant.CLASSES, *mutant.DEVICES, *mutant.ORACLES, *mutant.KINDS}
+    words |= {DETECTED, SURVIVED, UNCLEAR, BAD, UNFIT, EQUIVALENT}
+    assert {word for word in words if f"`{word}`" not in page} == set()

@@ -19,9 +19,10 @@ BAD, UNFIT, EQUIVALENT = "bad", "unfit", "equivalent"
 class Verdict:
     """What became of a mutant, or of a clean kernel that was slipped in.
 
-    ``detected``: a test failed. ``survived``: none did, in the time there was. ``unclear``: the
-    harness itself failed. ``bad``: it does not apply or compile. ``unfit``: this kernel lacks what
-    it takes to see it. ``equivalent``: nobody can see it.
+    ``detected``: a test failed that passes on a clean kernel. ``survived``: none did, in the time
+    there was. ``unclear``: the harness itself failed, or a clean kernel gave no answer. ``bad``: it
+    does not apply or compile, or could not be loaded. ``unfit``: this kernel lacks what it takes to
+    see it. ``equivalent``: nobody can see it.
     """
 
     id: str
