@@ -22,6 +22,7 @@ from vfio_hw.mutate.record import (
     Verdict,
 )
 from vfio_hw.run import HARNESS_WRONG, OK, USAGE
+from vfio_hw.vm.kernels import tools
 
 PATCH = """\
 // id: {id}
@@ -177,6 +178,15 @@ def test_wrong_usage_is_told_in_a_sentence(capsys, words, told):
         cli.main(["mutate", *words])
     assert ended.value.code == USAGE
     assert told in capsys.readouterr().err
+
+
+def test_a_machine_without_coccinelle_is_told_once_before_all(capsys, monkeypatch):
+    monkeypatch.setattr(tools, "environment", lambda: {"PATH": "/nowhere"})
+    assert cli.main(["mutate", "--check"]) == HARNESS_WRONG
+    said = capsys.readouterr()
+    assert said.err.count("spatch, not installed here: apt-get install coccinelle") == 1
+    assert said.err.count("\n") == 1
+    assert said.out == ""
 
 
 def test_a_kernel_given_by_path_is_found_again_from_another_directory(tmp_path, monkeypatch):

@@ -112,11 +112,11 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return USAGE
+    apply.ready()  # before anything that takes long, such as building a kernel
     record = _resumed(args) if args.resume else None
     mutants, problems = corpus.chosen(args.corpus, args.only)
     machine, kernel = guest.described(args, [], say, PROJECT)
     variant.objects_of(kernel)
-    apply.ready()
     if args.check:
         return _checked(mutants, kernel, problems, show=bool(args.only))
     for problem in problems:

@@ -1,6 +1,6 @@
 """Whether what failed on a mutant passes on the clean kernel."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vfio_hw.mutate import seen
@@ -17,20 +17,13 @@ _TIMES = 2
 class Control:
     """Asks the clean kernel, and remembers its answers.
 
-    :param conditions: of trials with races and of those without, as :meth:`Bench.conditions` says.
     :param fresh: makes a name into a new directory.
     """
 
-    def __init__(
-        self,
-        bench: Bench,
-        kernel: Kernel,
-        conditions: Mapping[bool, str],
-        fresh: Callable[[str], Path],
-    ) -> None:
+    def __init__(self, bench: Bench, kernel: Kernel, fresh: Callable[[str], Path]) -> None:
         self._bench, self._kernel, self._fresh = bench, kernel, fresh
-        self._conditions = conditions
-        self._sound = {r: seen.sound_tests(kernel, text) for r, text in conditions.items()}
+        self._conditions = {races: bench.conditions(races) for races in (False, True)}
+        self._sound = {r: seen.sound_tests(kernel, how) for r, how in self._conditions.items()}
         self.unsound: set[str] = set()
         """What failed on a clean kernel."""
         self.booted = False
@@ -53,7 +46,7 @@ class Control:
             return False, ""
         if not is_test(found.test) and found.tests <= 1:
             # Nothing else was heard of this guest: that another one booted says enough.
-            return self.booted or None, "nor did a clean kernel boot in this run: see why first"
+            return self.booted or None, "failed, nor did a clean kernel boot: see why"
         why = ""
         for _ in range(_TIMES):
             sound, why = self._asked(found, order)

@@ -49,8 +49,7 @@ class _Judging:
         self._bench, self._kernel, self._record = bench, kernel, record
         found = [v for v in record.read() if v.verdict in (DETECTED, SURVIVED)]
         self._done = {(v.id, v.key): v for v in found}
-        conditions = {races: bench.conditions(races) for races in (False, True)}
-        self._control = Control(bench, kernel, conditions, self._fresh)
+        self._control = Control(bench, kernel, self._fresh)
 
     def verdicts(self, mutants: Sequence[Mutant]) -> Iterator[Verdict]:
         config = self._kernel.config
