@@ -100,13 +100,14 @@ def test_every_mutant_has_its_verdict_and_clean_kernels_come_between(made):
     assert (order.promise, order.devices) == ("P2", ("edu",))
 
 
-def test_a_test_that_fails_on_a_clean_kernel_too_detects_nothing(made):
+@pytest.mark.parametrize("clean", ["failed", "known"])
+def test_a_test_that_fails_on_a_clean_kernel_too_detects_nothing(made, clean):
     """It goes on failing: the mutant is judged by the others."""
     mutants, kernel, record = made
     bad = Verdict("A-1", DETECTED, test="t.py::test_bad")
 
     class Misled(Bench):
-        alone = "failed"
+        alone = clean
 
         def tried(self, name, modules, order, out, unsound=(), enough=None) -> Verdict:
             verdict = super().tried(name, modules, order, out, unsound, enough)
@@ -117,6 +118,24 @@ def test_a_test_that_fails_on_a_clean_kernel_too_detects_nothing(made):
     assert found["A-1"].verdict == SURVIVED
     assert [name for name, _ in bench.asked] == [CLEAN, "A-1", CLEAN, "A-1"]
     assert seen.tests_of("A-1") == ()
+
+
+def test_a_clean_kernel_that_fails_at_everything_lets_nothing_be_judged(made):
+    """Every trial ends with another test that fails on both: there is an end to them."""
+    mutants, kernel, record = made
+
+    class Broken(Bench):
+        alone = "failed"
+
+        def tried(self, name, modules, order, out, unsound=(), enough=None) -> Verdict:
+            verdict = super().tried(name, modules, order, out, unsound, enough)
+            test = f"t.py::test_{len(unsound)}"
+            return replace(verdict, verdict=DETECTED, test=test) if name == "A-1" else verdict
+
+    bench = Broken({})
+    found = list(judging.verdicts(bench, mutants[:1], kernel, record))[1]
+    assert found.verdict == UNCLEAR
+    assert [name for name, _ in bench.asked].count("A-1") == 10
 
 
 @pytest.mark.parametrize("alone", ["skipped", "error", ""])
