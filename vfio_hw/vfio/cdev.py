@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from vfio_hw.uapi import ioctl, struct
+from vfio_hw.uapi import ioctl, lib, struct
 from vfio_hw.vfio.descriptor import Descriptor, errno_of, open_node
 from vfio_hw.vfio.device import Device
-from vfio_hw.vfio.iommufd import Ioas
+from vfio_hw.vfio.iommufd_object import IommufdObject, number
 from vfio_hw.vfio.names import cdev_path
 
 
@@ -37,24 +37,31 @@ class Cdev(Device):
 
     bind_iommufd_errno = errno_of(bind_iommufd)
 
-    def attach(self, table: Ioas | int) -> int:
-        """Attach the device to an address space (or page table, by id); returns what it got.
+    def attach(self, table: IommufdObject | int, pasid: int | None = None) -> int:
+        """Attach the device to an address space or a page table; returns what it got.
 
-        :raises KernelRefused: EINVAL before it is bound, ENOENT when there is no such id.
+        :param pasid: attach only its DMA with this PASID.
+        :raises KernelRefused: EINVAL before it is bound, ENOENT when there is no such object,
+            EOPNOTSUPP for a PASID when the device's driver knows none.
         """
-        identity = table if isinstance(table, int) else table.id
-        request = struct("vfio_device_attach_iommufd_pt", pt_id=identity)
+        request = struct("vfio_device_attach_iommufd_pt", pt_id=number(table))
+        if pasid is not None:
+            request.flags, request.pasid = lib.VFIO_DEVICE_ATTACH_PASID, pasid
         ioctl(self.fileno(), "VFIO_DEVICE_ATTACH_IOMMUFD_PT", request, on=self.name)
         return int(request.pt_id)
 
     attach_errno = errno_of(attach)
 
-    def detach(self) -> None:
+    def detach(self, pasid: int | None = None) -> None:
         """Detach the device from its address space, if it has one; all its DMA is blocked then.
 
-        :raises KernelRefused: EINVAL before it is bound.
+        :param pasid: detach only its DMA with this PASID.
+        :raises KernelRefused: EINVAL before it is bound; EOPNOTSUPP for a PASID when the device's
+            driver knows none.
         """
         request = struct("vfio_device_detach_iommufd_pt")
+        if pasid is not None:
+            request.flags, request.pasid = lib.VFIO_DEVICE_DETACH_PASID, pasid
         ioctl(self.fileno(), "VFIO_DEVICE_DETACH_IOMMUFD_PT", request, on=self.name)
 
     detach_errno = errno_of(detach)

@@ -2,6 +2,7 @@
 
 import contextlib
 import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Protocol
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.uapi import ffi
+from vfio_hw.vfio.descriptor import Descriptor
 
 PAGE: int = mmap.PAGESIZE
 
@@ -56,6 +58,15 @@ def memory(size: int = PAGE) -> Iterator[Memory]:
     # Shared, so that a child process that we fork leaves the pages that the device sees to us.
     with mmap.mmap(-1, size) as pages, memoryview(pages) as view, ffi.from_buffer(view) as first:
         yield Memory(view, int(ffi.cast("uintptr_t", first)), size)
+
+
+@contextlib.contextmanager
+def memory_file(size: int = PAGE) -> Iterator[tuple[Descriptor, memoryview]]:
+    """A file in memory (memfd_create(2)) and its bytes, mapped into this process."""
+    with Descriptor(os.memfd_create("vfio-hw"), "memfd") as file:
+        os.ftruncate(file.fileno(), size)
+        with mmap.mmap(file.fileno(), size) as pages, memoryview(pages) as view:
+            yield file, view
 
 
 @contextlib.contextmanager

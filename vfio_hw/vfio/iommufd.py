@@ -1,12 +1,12 @@
-"""/dev/iommu: IO address spaces, and the container's requests as iommufd answers them."""
+"""/dev/iommu: what it is asked for as a whole, and as a container to a group."""
 
 from pathlib import Path
 
-from vfio_hw.uapi import ffi, ioctl, ioctl_errno, lib, struct
-from vfio_hw.vfio.container import READ_WRITE, Container
-from vfio_hw.vfio.descriptor import Descriptor, errno_of
-
-_ALL = 2**64 - 1
+from vfio_hw.uapi import ioctl, lib, struct
+from vfio_hw.vfio.container import Container
+from vfio_hw.vfio.descriptor import errno_of
+from vfio_hw.vfio.ioas import Ioas
+from vfio_hw.vfio.iommufd_object import IommufdObject, destroy, number
 
 
 class Iommufd(Container):
@@ -20,7 +20,7 @@ class Iommufd(Container):
     NODE = Path("/dev/iommu")
     OPTION = "CONFIG_IOMMUFD"
 
-    def ioas_alloc(self) -> "Ioas":
+    def ioas_alloc(self) -> Ioas:
         """A new, empty IO address space; it goes with the iommufd if not destroyed before."""
         alloc = struct("iommu_ioas_alloc")
         ioctl(self.fileno(), "IOMMU_IOAS_ALLOC", alloc, on=self.name)
@@ -31,11 +31,11 @@ class Iommufd(Container):
 
         :raises KernelRefused: EBUSY while it is in use, ENOENT when there is none.
         """
-        ioctl(self.fileno(), "IOMMU_DESTROY", struct("iommu_destroy", id=identity), on=self.name)
+        destroy(self, identity)
 
     destroy_errno = errno_of(destroy)
 
-    def vfio_ioas(self) -> "Ioas":
+    def vfio_ioas(self) -> Ioas:
         """The address space that the container's requests act on.
 
         :raises KernelRefused: ENODEV when there is none yet: the first group brings one.
@@ -44,9 +44,14 @@ class Iommufd(Container):
 
     vfio_ioas_errno = errno_of(vfio_ioas)
 
-    def set_vfio_ioas(self, ioas: "Ioas") -> None:
-        """Let the container's requests act on ``ioas``."""
-        self._vfio_ioas(lib.IOMMU_VFIO_IOAS_SET, ioas.id)
+    def set_vfio_ioas(self, ioas: IommufdObject | int) -> None:
+        """Let the container's requests act on ``ioas``.
+
+        :raises KernelRefused: ENOENT when it is no address space.
+        """
+        self._vfio_ioas(lib.IOMMU_VFIO_IOAS_SET, number(ioas))
+
+    set_vfio_ioas_errno = errno_of(set_vfio_ioas)
 
     def clear_vfio_ioas(self) -> None:
         """Let the container's requests act on nothing; the address space stays."""
@@ -57,96 +62,39 @@ class Iommufd(Container):
         ioctl(self.fileno(), "IOMMU_VFIO_IOAS", request, on=self.name)
         return int(request.ioas_id)
 
+    def option(self, option: int, of: IommufdObject | int = 0) -> int:
+        """The value of an option, IOMMU_OPTION_RLIMIT_MODE or IOMMU_OPTION_HUGE_PAGES.
 
-class Ioas:
-    """An IO address space of an iommufd; mapping has the shape that it has for a container."""
-
-    def __init__(self, iommufd: Iommufd, identity: int) -> None:
-        self.iommufd = iommufd
-        self.id = identity
-        self.name = f"IOAS {identity} of {iommufd.name}"
-
-    @property
-    def closed(self) -> bool:
-        """The iommufd was closed."""
-        return self.iommufd.closed
-
-    def map_dma(self, iova: int, vaddr: int, size: int, flags: int = READ_WRITE) -> None:
-        """IOMMU_IOAS_MAP at a fixed iova, with the arguments of :meth:`Container.map_dma`.
-
-        :raises KernelRefused: as there.
+        :param of: the address space, for an option that each has.
+        :raises KernelRefused: EOPNOTSUPP when there is no such option, ENOENT when there is no such
+            address space.
         """
-        request = struct(
-            "iommu_ioas_map",
-            flags=_access(flags),
-            ioas_id=self.id,
-            user_va=vaddr,
-            length=size,
-            iova=iova,
-        )
-        ioctl(self.iommufd.fileno(), "IOMMU_IOAS_MAP", request, on=self.name)
+        return self._option(lib.IOMMU_OPTION_OP_GET, option, of, 0)
 
-    map_dma_errno = errno_of(map_dma)
+    option_errno = errno_of(option)
 
-    def map_file(
-        self, iova: int, file: Descriptor, start: int, size: int, flags: int = READ_WRITE
-    ) -> None:
-        """IOMMU_IOAS_MAP_FILE at a fixed iova: ``size`` bytes from ``start`` on of a memory file.
+    def set_option(self, option: int, value: int, of: IommufdObject | int = 0) -> None:
+        """Give an option a value.
 
-        :param file: a memfd or a dma-buf.
-        :raises KernelRefused: EINVAL for a range that the file has not, ENODEV for a dma-buf that
-            shows nothing now, EEXIST when a mapping overlaps.
+        :raises KernelRefused: as :meth:`option`; EINVAL for a value that it can not have, EPERM for
+            the mode of the limit without CAP_SYS_RESOURCE, EBUSY for it when there are objects.
         """
-        request = struct(
-            "iommu_ioas_map_file",
-            flags=_access(flags),
-            ioas_id=self.id,
-            fd=file.fileno(),
-            start=start,
-            length=size,
-            iova=iova,
-        )
-        ioctl(self.iommufd.fileno(), "IOMMU_IOAS_MAP_FILE", request, on=self.name)
+        self._option(lib.IOMMU_OPTION_OP_SET, option, of, value)
 
-    map_file_errno = errno_of(map_file)
+    set_option_errno = errno_of(set_option)
 
-    def unmap_dma(self, iova: int, size: int) -> int:
-        """IOMMU_IOAS_UNMAP; returns how many bytes were mapped in the range.
+    def _option(self, op: int, option: int, of: IommufdObject | int, value: int) -> int:
+        request = struct("iommu_option", option_id=option, op=op, object_id=number(of), val64=value)
+        ioctl(self.fileno(), "IOMMU_OPTION", request, on=self.name)
+        return int(request.val64)
 
-        :raises KernelRefused: ENOENT when nothing is mapped there or the range cuts a mapping in
-            two, EOVERFLOW when it wraps, EINVAL when it is empty.
+    def change_process(self) -> None:
+        """IOMMU_IOAS_CHANGE_PROCESS: what is pinned for any mapping counts for this process now.
+
+        :raises KernelRefused: EINVAL when not all are mappings of files; ENOMEM when this process
+            may not lock as much.
         """
-        request = struct("iommu_ioas_unmap", ioas_id=self.id, iova=iova, length=size)
-        ioctl(self.iommufd.fileno(), "IOMMU_IOAS_UNMAP", request, on=self.name)
-        return int(request.length)
+        request = struct("iommu_ioas_change_process")
+        ioctl(self.fileno(), "IOMMU_IOAS_CHANGE_PROCESS", request, on=self.name)
 
-    unmap_dma_errno = errno_of(unmap_dma)
-
-    def unmap_all(self) -> int:
-        """Take back every mapping; returns how many bytes were mapped."""
-        return self.unmap_dma(0, _ALL)
-
-    def iova_ranges(self) -> list[tuple[int, int]]:
-        """Usable iovas as (first, last)."""
-        fd, name = self.iommufd.fileno(), "IOMMU_IOAS_IOVA_RANGES"
-        request = struct("iommu_ioas_iova_ranges", ioas_id=self.id)
-        # Without room for them the kernel counts the ranges and answers EMSGSIZE.
-        ioctl_errno(fd, name, request)
-        ranges = ffi.new("struct iommu_iova_range[]", request.num_iovas)
-        request.allowed_iovas = int(ffi.cast("uintptr_t", ranges))
-        ioctl(fd, name, request, on=self.name)
-        return [(each.start, each.last) for each in ranges]
-
-    def destroy(self) -> None:
-        """Destroy the address space and its mappings."""
-        self.iommufd.destroy(self.id)
-
-
-def _access(flags: int) -> int:
-    """The flags of a mapping at a fixed iova, from those of a container's."""
-    access: int = lib.IOMMU_IOAS_MAP_FIXED_IOVA
-    if flags & lib.VFIO_DMA_MAP_FLAG_READ:
-        access |= lib.IOMMU_IOAS_MAP_READABLE
-    if flags & lib.VFIO_DMA_MAP_FLAG_WRITE:
-        access |= lib.IOMMU_IOAS_MAP_WRITEABLE
-    return access
+    change_process_errno = errno_of(change_process)
