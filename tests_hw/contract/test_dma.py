@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vfio_hw.host.iommu import reserved_iovas
 from vfio_hw.vfio.dma import PAGE, first_iova, mapped, memory
 from vfio_hw.vfio.opened import IOMMU_MODES, opened
 
@@ -27,20 +28,6 @@ def pinned() -> tuple[int, int]:
     found = dict(line.split(":", 1) for line in lines)
     locked, pins = (int(found[name].split()[0]) * 1024 for name in ("VmLck", "VmPin"))
     return locked, pins
-
-
-def reserved(path: Path) -> list[tuple[int, int]]:
-    """The iovas that may never be mapped, from the group's reserved_regions in sysfs.
-
-    Relaxable ones may: VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE and iommufd leave them in.
-    """
-    text = (path / "iommu_group" / "reserved_regions").read_text()
-    regions = [line.split() for line in text.splitlines()]
-    return [
-        (int(first, 16), int(last, 16))
-        for first, last, kind in regions
-        if kind != "direct-relaxable"
-    ]
 
 
 @pytest.mark.promise("P8")
@@ -130,7 +117,7 @@ def test_a_range_that_wraps_is_neither_mapped_nor_unmapped(device, iommu_mode):
 
 @pytest.mark.promise("P8")
 def test_usable_iovas_keep_clear_of_the_reserved_ones(edu, iommu_mode):
-    windows = reserved(edu.path)
+    windows = reserved_iovas(edu.path)
     assert windows, "x86 reserves at least the window of the MSI addresses"
     with opened(edu.path, iommu_mode) as user:
         ranges = user.iommu.iova_ranges()
