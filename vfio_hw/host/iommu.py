@@ -4,6 +4,12 @@ from pathlib import Path
 
 from vfio_hw.errors import Unsupported
 
+#: Bits of VT-d's extended capability register: nested translation, scalable mode, and dirty bits
+#: in second-stage page tables. Source: Intel VT-d specification, 11.4.3.
+ECAP_NEST, ECAP_SMTS, ECAP_SLADS = 1 << 26, 1 << 43, 1 << 45
+#: Ids of PCI Express extended capabilities. Source: linux/pci_regs.h.
+EXTENDED_ATS, EXTENDED_PASID = 0x0F, 0x1B
+
 
 def reserved_iovas(device: Path) -> list[tuple[int, int]]:
     """The iovas, as (first, last), that may not be mapped for the device in this sysfs directory.
@@ -40,3 +46,19 @@ def domains_used(device: Path) -> int:
     """
     vtd_registers(device)
     return int((device / "iommu" / "intel-iommu" / "domains_used").read_text())
+
+
+def extended_capabilities(device: Path) -> set[int]:
+    """The ids of the PCI Express extended capabilities of the function in this sysfs directory."""
+    config = (device / "config").read_bytes()
+    found: set[int] = set()
+    offset = 0x100
+    while 0 < offset < len(config):
+        header = int.from_bytes(config[offset : offset + 4], "little")
+        if header in (0, 0xFFFFFFFF):
+            break
+        found.add(header & 0xFFFF)
+        # They come in any order; one that was seen before is no way on.
+        config = config[:offset] + bytes(4) + config[offset + 4 :]
+        offset = header >> 20
+    return found
