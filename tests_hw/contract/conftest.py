@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.devices.edu_dma import Engine, engine
+from vfio_hw.fixtures.iommufd import Scene, scene_of
+from vfio_hw.host.mdev import Mdev
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.iommufd import Iommufd
@@ -36,3 +38,10 @@ def bound(request: pytest.FixtureRequest) -> Iterator[Bound]:
     path = request.getfixturevalue(request.param).path
     with Iommufd() as iommufd, Cdev(path) as cdev:
         yield Bound(path, iommufd, cdev, cdev.bind_iommufd(iommufd))
+
+
+@pytest.fixture
+def scene(edu: PciFunction, mtty: Mdev) -> Iterator[Scene]:
+    """What every request of an iommufd can be made about."""
+    with scene_of(edu.path, mtty.path) as new:
+        yield new

@@ -3,19 +3,15 @@
 What an iommufd still holds shows in the numbers that its next objects get: always the lowest free.
 """
 
-import contextlib
 import errno
-import mmap
-import os
-from collections.abc import Iterator
 
 import pytest
 
 from vfio_hw.fixtures import Target
+from vfio_hw.fixtures.iommufd import readable_only
 from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.descriptor import errno_of
-from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.eventfd import EventFd
 from vfio_hw.vfio.group import Group
 from vfio_hw.vfio.iommufd import Iommufd
@@ -23,20 +19,6 @@ from vfio_hw.vfio.opened import opened
 
 BIND, ATTACH = "VFIO_DEVICE_BIND_IOMMUFD", "VFIO_DEVICE_ATTACH_IOMMUFD_PT"
 DETACH = "VFIO_DEVICE_DETACH_IOMMUFD_PT"
-
-
-@contextlib.contextmanager
-def readable_only(request) -> Iterator[object]:
-    """A copy of the struct that the kernel can read, and not answer into."""
-    with os.fdopen(os.memfd_create("read only"), "wb") as file:
-        file.write(bytes(ffi.buffer(request)))
-        file.write(bytes(PAGE))
-        file.flush()
-        with (
-            mmap.mmap(file.fileno(), PAGE, prot=mmap.PROT_READ) as page,
-            ffi.from_buffer(page) as argument,
-        ):
-            yield argument
 
 
 def answer(cdev: Cdev, request: str, argument: object) -> int:
