@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vfio_hw.fixtures.iommufd import GOOD, Scene, sizes_of
+from vfio_hw.fixtures.iommufd import GOOD, Scene, need, sizes_of
 from vfio_hw.uapi import ffi
 from vfio_hw.vfio.dma import PAGE
 
@@ -64,6 +64,7 @@ def test_a_request_minds_its_size(scene, name):
 def test_a_request_whose_struct_is_not_all_there_is_refused(scene, name):
     """EFAULT: the memory behind a part of it is not ours, or none of it is."""
     shortest, whole = sizes_of(name)
+    need(scene.iommufd, name)
     assert scene.answer(name, ffi.NULL) == errno.EFAULT
     with mmap.mmap(-1, 2 * PAGE) as pages, ffi.from_buffer(pages) as first:
         start = int(ffi.cast("uintptr_t", first))
