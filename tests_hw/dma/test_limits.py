@@ -2,14 +2,13 @@
 
 import contextlib
 import errno
-import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vfio_hw.host.forked import forked
+from vfio_hw.host.limits import give_up_privileges
 from vfio_hw.host.sysfs import write
 from vfio_hw.vfio.dma import PAGE, first_iova, memory
 from vfio_hw.vfio.opened import opened
@@ -17,14 +16,6 @@ from vfio_hw.vfio.opened import opened
 CONTAINERS = ["vfio_type1_iommu", "vfio_type1v2_iommu"]
 ENTRIES = Path("/sys/module/vfio_iommu_type1/parameters/dma_entry_limit")
 LIMIT = 4
-NOBODY = 65534
-
-
-def give_up_privileges() -> None:
-    """Be an ordinary user, who may lock as many pages as the limit says."""
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (LIMIT * PAGE, LIMIT * PAGE))
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
 @pytest.mark.promise("P9")
@@ -37,7 +28,7 @@ def test_an_ordinary_user_maps_as_much_as_it_may_lock(edu, iommu_mode):
     def life(ready):
         with opened(edu.path, iommu_mode) as user, memory(2 * LIMIT * PAGE) as ours:
             iommu, base = user.iommu, first_iova(user.iommu, 2 * LIMIT * PAGE)
-            give_up_privileges()
+            give_up_privileges(LIMIT * PAGE)
             for _ in range(2):
                 assert iommu.map_dma_errno(base, ours.vaddr, ours.size) == errno.ENOMEM
                 assert iommu.map_dma_errno(base, ours.vaddr, (LIMIT + 1) * PAGE) == errno.ENOMEM

@@ -2,14 +2,12 @@
 
 import contextlib
 import errno
-import os
-import resource
-from collections.abc import Iterator
 
 import pytest
 
 from vfio_hw.errors import Unsupported
 from vfio_hw.fixtures import Target
+from vfio_hw.host.limits import no_free_descriptor
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.dma import PAGE, first_iova
@@ -36,19 +34,6 @@ def exporter(pci_device: Target) -> Target:
         if feature_errno(user.device, NUMBER | PROBE | GET) == errno.ENOTTY:
             raise Unsupported("no dma-bufs of BARs: use a kernel with CONFIG_VFIO_PCI_DMABUF")
     return pci_device
-
-
-@contextlib.contextmanager
-def no_free_descriptor() -> Iterator[None]:
-    """Nothing can be opened inside."""
-    free = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
-    os.close(free)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.promise("P8")

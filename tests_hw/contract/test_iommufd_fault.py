@@ -1,0 +1,157 @@
+"""This file checks queues of page faults, and what is refused without virtual IOMMUs (P8, P7).
+
+No emulated device asks for pages, so no fault ever comes. Source: linux/iommufd.h,
+IOMMU_FAULT_QUEUE_ALLOC, Documentation/userspace-api/iommufd.rst.
+"""
+
+import errno
+import os
+import select
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.fixtures.iommufd import NOBODY, need, readable_only
+from vfio_hw.host.limits import no_free_descriptor
+from vfio_hw.host.sysfs import names_in
+from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
+from vfio_hw.vfio.descriptor import errno_of
+from vfio_hw.vfio.dma import PAGE
+from vfio_hw.vfio.fault import FAULT_SIZE, FaultQueue
+from vfio_hw.vfio.hwpt import hwpt_alloc, hwpt_alloc_errno
+from vfio_hw.vfio.iommufd import Iommufd
+from vfio_hw.vfio.viommu import (
+    EventQueue,
+    hw_queue_alloc_errno,
+    vdevice_alloc_errno,
+    viommu_alloc_errno,
+)
+
+FAULT = lib.IOMMU_HWPT_FAULT_ID_VALID
+VIRTUAL = [f"IOMMU_{of}_ALLOC" for of in ("VIOMMU", "VDEVICE", "VEVENTQ", "HW_QUEUE")]
+
+
+def response(cookie: int, code: int = lib.IOMMUFD_PAGE_RESP_SUCCESS) -> bytes:
+    """The answer to a fault."""
+    answer = ffi.new("struct iommu_hwpt_page_response *", {"cookie": cookie, "code": code})
+    return bytes(ffi.buffer(answer))
+
+
+@pytest.mark.promise("P8")
+def test_a_queue_without_faults_is_empty_and_takes_answers_to_none():
+    with Iommufd() as iommufd, FaultQueue(iommufd) as queue:
+        for _ in range(2):
+            assert queue.polled() == select.POLLOUT
+            for count in (FAULT_SIZE, 4 * FAULT_SIZE):
+                assert queue.read(count) == b""
+            for cookie in (0, 1, NOBODY, 2**32 - 1):
+                assert queue.respond_errno(response(cookie)) == errno.EINVAL
+                assert queue.respond_errno(response(cookie) * 3) == errno.EINVAL
+            for code in (2, NOBODY, 2**32 - 1):
+                assert queue.respond_errno(response(1, code)) == errno.EINVAL
+            for part in (1, 7, 9):
+                assert queue.respond_errno((response(1) * 2)[:part]) != 0
+                assert queue.read_errno(FAULT_SIZE + part) != 0
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.promise("P9")
+def test_a_queue_is_in_use_while_it_is_open_or_a_page_table_has_it(bound):
+    """EBUSY; it is open however often its descriptor was duplicated."""
+    iommufd, ioas = bound.iommufd, bound.iommufd.ioas_alloc()
+    with FaultQueue(iommufd) as queue:
+        second = os.dup(queue.fileno())
+        table = hwpt_alloc(iommufd, bound.id, ioas, FAULT, fault=queue.id)
+        other = hwpt_alloc(iommufd, bound.id, ioas, FAULT, fault=queue.id)
+        assert iommufd.destroy_errno(queue.id) == errno.EBUSY
+    assert iommufd.destroy_errno(queue.id) == errno.EBUSY
+    os.close(second)
+    for each in (table, other):
+        assert iommufd.destroy_errno(queue.id) == errno.EBUSY
+        assert each.destroy_errno() == 0
+    assert iommufd.destroy_errno(queue.id) == 0
+    assert iommufd.destroy_errno(queue.id) == errno.ENOENT
+    assert hwpt_alloc_errno(iommufd, bound.id, ioas, FAULT, fault=queue.id) == errno.ENOENT
+    assert ioas.destroy_errno() == 0
+
+
+@pytest.mark.promise("P9")
+def test_a_queue_outlives_the_descriptor_of_its_iommufd():
+    """Until it is closed too; the module's references and the memory come back, or oracles tell."""
+    for closed_first in (True, False):
+        with Iommufd() as iommufd, FaultQueue(iommufd) as queue:
+            if closed_first:
+                iommufd.close()
+                assert queue.read() == b""
+                assert queue.respond_errno(response(1)) == errno.EINVAL
+            else:
+                queue.close()
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.promise("P7")
+def test_a_device_that_can_not_ask_for_pages_has_no_use_for_a_queue(bound):
+    """Its page table with one is not attached, if it is made at all; it stays where it was."""
+    iommufd, cdev, ioas = bound.iommufd, bound.cdev, bound.iommufd.ioas_alloc()
+    nested = FAULT | lib.IOMMU_HWPT_ALLOC_NEST_PARENT
+    with FaultQueue(iommufd) as queue:
+        answer = hwpt_alloc_errno(iommufd, bound.id, ioas, nested, fault=queue.id)
+        assert answer == errno.EOPNOTSUPP
+        table = hwpt_alloc(iommufd, bound.id, ioas, FAULT, fault=queue.id)
+        plain = hwpt_alloc(iommufd, bound.id, iommufd.ioas_alloc())
+        for attached in (False, True):
+            if attached:
+                cdev.attach(plain)
+            assert cdev.attach_errno(table) != 0
+            assert plain.destroy_errno() == (errno.EBUSY if attached else 0)
+            if not attached:
+                plain = hwpt_alloc(iommufd, bound.id, iommufd.ioas_alloc())
+        assert table.destroy_errno() == 0
+        assert ioas.destroy_errno() == 0
+        assert queue.polled() == select.POLLOUT
+
+
+@pytest.mark.promise("P7")
+def test_a_queue_that_can_not_be_told_of_is_none():
+    """EMFILE without a free descriptor, EFAULT without room for the answer."""
+    with Iommufd() as iommufd:
+        free = iommufd.ioas_alloc()
+        free.destroy()
+        opened = names_in(Path("/proc/self/fd"))
+        with no_free_descriptor():
+            answers = [errno_of(FaultQueue)(iommufd) for _ in range(3)]
+        assert answers == [errno.EMFILE] * 3
+        with readable_only(struct("iommu_fault_alloc")) as argument:
+            for _ in range(3):
+                _, answer = ioctl_errno(iommufd.fileno(), "IOMMU_FAULT_QUEUE_ALLOC", argument)
+                assert answer == errno.EFAULT
+        assert names_in(Path("/proc/self/fd")) == opened
+        with FaultQueue(iommufd) as queue:
+            assert queue.id == free.id
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.promise("P7")
+def test_hardware_without_virtual_iommus_has_none_of_any_kind(bound):
+    """EOPNOTSUPP; where there is none there are no devices, events and queues of it (ENOENT)."""
+    iommufd, devid = bound.iommufd, bound.id
+    need(iommufd, *VIRTUAL)
+    ioas = iommufd.ioas_alloc()
+    table = hwpt_alloc(iommufd, devid, ioas)
+    for kind in (
+        lib.IOMMU_VIOMMU_TYPE_DEFAULT,
+        lib.IOMMU_VIOMMU_TYPE_ARM_SMMUV3,
+        lib.IOMMU_VIOMMU_TYPE_TEGRA241_CMDQV,
+        0xFFFF,
+    ):
+        for data in (b"", bytes(16)):
+            assert viommu_alloc_errno(iommufd, kind, devid, table, data) == errno.EOPNOTSUPP
+    for viommu in (NOBODY, table, ioas, devid):
+        assert vdevice_alloc_errno(iommufd, viommu, devid, 1) == errno.ENOENT
+        kind = lib.IOMMU_VEVENTQ_TYPE_ARM_SMMUV3
+        assert errno_of(EventQueue)(iommufd, viommu, kind, 16) == errno.ENOENT
+        kind = lib.IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV
+        assert hw_queue_alloc_errno(iommufd, viommu, kind, 0, PAGE, PAGE) == errno.ENOENT
+    assert table.destroy_errno() == 0
+    new = hwpt_alloc(iommufd, devid, ioas)
+    assert new.id == table.id
