@@ -41,6 +41,14 @@ def bound(request: pytest.FixtureRequest) -> Iterator[Bound]:
 
 
 @pytest.fixture
+def bound_edu(edu: PciFunction) -> Iterator[tuple[Bound, Engine]]:
+    """An edu that is bound to an iommufd and not attached, and its DMA engine."""
+    with Iommufd() as iommufd, Cdev(edu.path) as cdev:
+        one = Bound(edu.path, iommufd, cdev, cdev.bind_iommufd(iommufd))
+        yield one, engine(cdev)
+
+
+@pytest.fixture
 def scene(edu: PciFunction, mtty: Mdev) -> Iterator[Scene]:
     """What every request of an iommufd can be made about."""
     with scene_of(edu.path, mtty.path) as new:

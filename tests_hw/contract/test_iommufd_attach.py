@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from vfio_hw.devices.edu_dma import engine
+from vfio_hw.fixtures.iommufd import NOBODY
 from vfio_hw.host.binding import bound_to
 from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio.cdev import Cdev
@@ -20,7 +21,6 @@ from vfio_hw.vfio.ioas import Ioas
 from vfio_hw.vfio.iommufd import Iommufd
 
 FIRST, SECOND = b"the first address space", b"the second address space"
-NOBODY = 999
 COUNT = 32
 
 
@@ -37,19 +37,12 @@ def told_apart(iommufd: Iommufd) -> Iterator[list[tuple[Ioas, memoryview]]]:
         yield spaces
 
 
-@pytest.fixture
-def edus(edu):
-    """An edu that is bound to an iommufd, its number there, and its DMA engine."""
-    with Iommufd() as iommufd, Cdev(edu.path) as cdev:
-        devid = cdev.bind_iommufd(iommufd)
-        yield iommufd, cdev, devid, engine(cdev)
-
-
 @pytest.mark.promise("P8")
 @pytest.mark.parametrize("given", ["address space", "page table"])
-def test_a_replaced_address_space_is_reached_no_more(edus, given):
+def test_a_replaced_address_space_is_reached_no_more(bound_edu, given):
     """Nor in use, while the other one is; back and forth, without a detach."""
-    iommufd, cdev, devid, dma = edus
+    one, dma = bound_edu
+    iommufd, cdev, devid = one.iommufd, one.cdev, one.id
     with told_apart(iommufd) as spaces:
         tables = [hwpt_alloc(iommufd, devid, ioas) for ioas, _ in spaces]
         before = cdev.attach(spaces[1][0])
@@ -73,9 +66,10 @@ def test_a_replaced_address_space_is_reached_no_more(edus, given):
 
 @pytest.mark.promise("P8")
 @pytest.mark.iommu_faults
-def test_a_device_that_is_not_attached_reaches_nothing(edus):
+def test_a_device_that_is_not_attached_reaches_nothing(bound_edu):
     """Before the first attach, and after a detach; an attach lets it on again."""
-    iommufd, cdev, _, dma = edus
+    one, dma = bound_edu
+    iommufd, cdev = one.iommufd, one.cdev
     with told_apart(iommufd) as [(ioas, ours), _]:
         cdev.attach(ioas)
         for _ in range(2):
@@ -90,8 +84,9 @@ def test_a_device_that_is_not_attached_reaches_nothing(edus):
 
 @pytest.mark.promise("P8")
 @pytest.mark.iommu_faults
-def test_a_device_that_was_never_attached_reaches_nothing(edus):
-    iommufd, cdev, _, dma = edus
+def test_a_device_that_was_never_attached_reaches_nothing(bound_edu):
+    one, dma = bound_edu
+    iommufd, cdev = one.iommufd, one.cdev
     with told_apart(iommufd) as [(ioas, ours), _]:
         dma.store(PAGE + 512, COUNT)
         dma.load(PAGE, COUNT)
@@ -101,9 +96,10 @@ def test_a_device_that_was_never_attached_reaches_nothing(edus):
 
 
 @pytest.mark.promise("P7")
-def test_an_attach_that_is_refused_leaves_attached_what_was(edus):
+def test_an_attach_that_is_refused_leaves_attached_what_was(bound_edu):
     """Whatever was wrong; the device reaches what it reached."""
-    iommufd, cdev, devid, dma = edus
+    one, dma = bound_edu
+    iommufd, cdev, devid = one.iommufd, one.cdev, one.id
     with told_apart(iommufd) as [(ioas, ours), (_, untouched)], FaultQueue(iommufd) as queue:
         table = cdev.attach(ioas)
         for nothing in (0, NOBODY, 1 << 31, 2**32 - 1):

@@ -8,6 +8,7 @@ import errno
 
 import pytest
 
+from vfio_hw.fixtures.iommufd import NOBODY
 from vfio_hw.host.iommu import ECAP_NEST, ECAP_SLADS, ECAP_SMTS, domains_used, vtd_registers
 from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio.cdev import Cdev
@@ -17,7 +18,6 @@ from vfio_hw.vfio.iommufd import Iommufd
 from vfio_hw.vfio.opened import opened
 
 TOP = 2**64
-NOBODY = 999
 SECRET = b"what the device moves" * 8
 
 
@@ -29,17 +29,16 @@ def lowest_free(iommufd: Iommufd) -> int:
 
 
 @pytest.mark.promise("P8")
-def test_a_page_table_has_what_its_address_space_maps_before_and_after(reaching):
+def test_a_page_table_has_what_its_address_space_maps_before_and_after(bound_edu):
     """And pins it, from its allocation on, whether a device is attached or not."""
-    user, engine = reaching
+    one, engine = bound_edu
     with memory(2 * PAGE) as ours, memory(2 * PAGE) as late:
-        ioas, before = user.iommufd.ioas_alloc(), accounted().pinned
-        devid = next(n for n in range(1, 9) if not hw_info_errno(user.iommufd, n))
+        ioas, before = one.iommufd.ioas_alloc(), accounted().pinned
         ioas.map_dma(PAGE, ours.vaddr, 2 * PAGE)
         assert accounted().pinned == before
-        table = hwpt_alloc(user.iommufd, devid, ioas)
+        table = hwpt_alloc(one.iommufd, one.id, ioas)
         assert accounted().pinned - before == 2 * PAGE
-        assert user.cdev.attach(table) == table.id
+        assert one.cdev.attach(table) == table.id
         ioas.map_dma(8 * PAGE, late.vaddr, 2 * PAGE)
         ours.bytes[PAGE : PAGE + len(SECRET)] = SECRET
         engine.copy(2 * PAGE, 8 * PAGE, len(SECRET))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vfio_hw.fixtures.iommufd import NOBODY
 from vfio_hw.host.iommu import reserved_iovas, vtd_registers
 from vfio_hw.uapi import ffi, ioctl_errno, struct
 from vfio_hw.vfio.cdev import Cdev
@@ -20,7 +21,6 @@ from vfio_hw.vfio.opened import opened
 TOP = 2**64
 ALL = [(0, TOP - 1)]
 CANARY = 0xA5
-NOBODY = 999
 
 
 def usable(*devices: Path) -> list[tuple[int, int]]:
