@@ -67,6 +67,19 @@ def test_an_attach_that_can_not_be_told_is_none(device: Target):
         assert iommufd.destroy_errno(ioas.id) == errno.EBUSY
 
 
+@pytest.mark.promise("P7")
+def test_a_replacement_that_can_not_be_told_is_none(device: Target):
+    """Source: linux/vfio.h, VFIO_DEVICE_ATTACH_IOMMUFD_PT; what was attached before still is."""
+    with Iommufd() as iommufd, Cdev(device.path) as cdev:
+        cdev.bind_iommufd(iommufd)
+        old, new = iommufd.ioas_alloc(), iommufd.ioas_alloc()
+        cdev.attach(old)
+        with readable_only(struct("vfio_device_attach_iommufd_pt", pt_id=new.id)) as argument:
+            assert answer(cdev, ATTACH, argument) == errno.EFAULT
+        assert new.destroy_errno() == 0
+        assert old.destroy_errno() == errno.EBUSY, "nothing is attached any more"
+
+
 @pytest.mark.promise("P8")
 def test_attach_and_detach_refuse_flags_without_a_meaning(device: Target):
     with Iommufd() as iommufd, Cdev(device.path) as cdev:
