@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from vfio_hw.errors import Unsupported
 from vfio_hw.fixtures.iommufd import NOBODY, need, readable_only
+from vfio_hw.host.iommu import EXTENDED_PRI, extended_capabilities, reserved_iovas
 from vfio_hw.host.limits import no_free_descriptor
 from vfio_hw.host.sysfs import names_in
 from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio.descriptor import errno_of
-from vfio_hw.vfio.dma import PAGE
+from vfio_hw.vfio.dma import PAGE, memory
 from vfio_hw.vfio.fault import FAULT_SIZE, FaultQueue
 from vfio_hw.vfio.hwpt import hwpt_alloc, hwpt_alloc_errno
 from vfio_hw.vfio.iommufd import Iommufd
@@ -35,6 +37,17 @@ def response(cookie: int, code: int = lib.IOMMUFD_PAGE_RESP_SUCCESS) -> bytes:
     """The answer to a fault."""
     answer = ffi.new("struct iommu_hwpt_page_response *", {"cookie": cookie, "code": code})
     return bytes(ffi.buffer(answer))
+
+
+@pytest.fixture
+def faultless(bound):
+    """A device that can not ask for pages.
+
+    :raises Unsupported: it can.
+    """
+    if EXTENDED_PRI in extended_capabilities(bound.path):
+        raise Unsupported(f"{bound.path.name} has the page request interface")
+    return bound
 
 
 @pytest.mark.promise("P8")
@@ -90,9 +103,10 @@ def test_a_queue_outlives_the_descriptor_of_its_iommufd():
 
 @pytest.mark.promise("P8")
 @pytest.mark.promise("P7")
-def test_a_device_that_can_not_ask_for_pages_has_no_use_for_a_queue(bound):
+def test_a_device_that_can_not_ask_for_pages_has_no_use_for_a_queue(faultless):
     """Its page table with one is not attached, if it is made at all; it stays where it was."""
-    iommufd, cdev, ioas = bound.iommufd, bound.cdev, bound.iommufd.ioas_alloc()
+    bound, iommufd, cdev = faultless, faultless.iommufd, faultless.cdev
+    ioas = iommufd.ioas_alloc()
     nested = FAULT | lib.IOMMU_HWPT_ALLOC_NEST_PARENT
     with FaultQueue(iommufd) as queue:
         answer = hwpt_alloc_errno(iommufd, bound.id, ioas, nested, fault=queue.id)
@@ -109,6 +123,24 @@ def test_a_device_that_can_not_ask_for_pages_has_no_use_for_a_queue(bound):
         assert table.destroy_errno() == 0
         assert ioas.destroy_errno() == 0
         assert queue.polled() == select.POLLOUT
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize("of", ["the same address space", "another one"])
+def test_a_replacement_that_is_refused_leaves_the_usable_iovas(faultless, of):
+    """What the device reserves, it still may not be given while it is attached."""
+    bound, iommufd, cdev = faultless, faultless.iommufd, faultless.cdev
+    ioas = iommufd.ioas_alloc()
+    other = iommufd.ioas_alloc() if of == "another one" else ioas
+    with FaultQueue(iommufd) as queue:
+        table = hwpt_alloc(iommufd, bound.id, other, FAULT, fault=queue.id)
+        cdev.attach(ioas)
+        before = ioas.iova_ranges(), other.iova_ranges()
+        assert cdev.attach_errno(table) != 0
+        assert (ioas.iova_ranges(), other.iova_ranges()) == before
+        first, _ = reserved_iovas(bound.path)[0]
+        with memory() as ours:
+            assert ioas.map_dma_errno(first, ours.vaddr, PAGE) == errno.EINVAL
 
 
 @pytest.mark.promise("P7")

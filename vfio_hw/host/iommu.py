@@ -8,7 +8,7 @@ from vfio_hw.errors import Unsupported
 #: in second-stage page tables. Source: Intel VT-d specification, 11.4.3.
 ECAP_NEST, ECAP_SMTS, ECAP_SLADS = 1 << 26, 1 << 43, 1 << 45
 #: Ids of PCI Express extended capabilities. Source: linux/pci_regs.h.
-EXTENDED_ATS, EXTENDED_PASID = 0x0F, 0x1B
+EXTENDED_ATS, EXTENDED_PRI, EXTENDED_PASID = 0x0F, 0x13, 0x1B
 
 
 def reserved_iovas(device: Path) -> list[tuple[int, int]]:
