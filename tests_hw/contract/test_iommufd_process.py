@@ -80,6 +80,31 @@ def test_what_is_pinned_counts_for_the_process_that_takes_it(edu, user, by_proce
 
 
 @pytest.mark.promise("P8")
+@pytest.mark.promise("P9")
+def test_what_a_privileged_process_pinned_counts_for_the_one_that_takes_it(ioas):
+    """It is not limited, and counted all the same."""
+    seen = []
+    with memory_file(SIZE) as (file, _):
+
+        def maps(ready):
+            ioas.map_file(SIZE, file, 0, SIZE)
+            ready()
+
+        def takes(ready):
+            give_up_privileges(SIZE, ANOTHER)
+            ioas.iommufd.change_process()
+            ready()
+
+        with forked(maps) as one:
+            assert accounted(one) == SOME
+            with forked(takes) as other:
+                seen.append((accounted(one), accounted(other)))
+                assert ioas.unmap_dma(SIZE, SIZE) == SIZE
+                seen.append((accounted(one), accounted(other)))
+    assert seen == [(NONE, SOME), (NONE, NONE)]
+
+
+@pytest.mark.promise("P8")
 @pytest.mark.promise("P7")
 def test_nothing_is_taken_by_a_process_that_may_not_lock_it(ioas):
     """ENOMEM: it still counts for the one that mapped it, and for that alone."""
