@@ -34,6 +34,7 @@ MEANINGLESS: list[tuple[str, str, list[Any]]] = [
     ("IOMMU_IOAS_CHANGE_PROCESS", "__reserved", RESERVED),
     ("IOMMU_HWPT_ALLOC", "flags", [1 << 4, 1 << 16, 1 << 31]),
     ("IOMMU_HWPT_ALLOC", "__reserved", RESERVED),
+    ("IOMMU_HWPT_ALLOC", "__reserved2", RESERVED),
     ("IOMMU_GET_HW_INFO", "flags", [1 << 1, 1 << 16, 1 << 31]),
     ("IOMMU_GET_HW_INFO", "__reserved", [[1, 0, 0], [0, 1, 0], [0, 0, 128]]),
     ("IOMMU_HWPT_SET_DIRTY_TRACKING", "flags", [2, 3, 1 << 31]),
@@ -61,6 +62,7 @@ NUMBERS: list[tuple[str, str, set[str]]] = [
     ("IOMMU_OPTION", "object_id", {"ioas"}),
     ("IOMMU_VFIO_IOAS", "ioas_id", {"ioas"}),
     ("IOMMU_HWPT_ALLOC", "dev_id", {"device"}),
+    ("IOMMU_HWPT_ALLOC", "pt_id", {"ioas", "table"}),
     ("IOMMU_GET_HW_INFO", "dev_id", {"device"}),
     ("IOMMU_HWPT_SET_DIRTY_TRACKING", "hwpt_id", {"table"}),
     ("IOMMU_HWPT_GET_DIRTY_BITMAP", "hwpt_id", {"table"}),
@@ -143,7 +145,7 @@ def test_a_page_table_is_not_made_of_what_is_no_address_space(scene):
 
 @pytest.mark.promise("P8")
 def test_what_a_virtual_iommu_would_have_must_be_sound(scene):
-    """Whether there is one or not. Source: linux/iommufd.h, "Mathematics overflowed"."""
+    """Whether there is one or not."""
     last = 2**64 - 1
     for name, members, expected in (
         ("IOMMU_HW_QUEUE_ALLOC", {"length": 0}, {errno.EINVAL}),
