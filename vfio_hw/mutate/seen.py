@@ -65,7 +65,7 @@ def _shared() -> list[Path]:
 def _digest(*files: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
-        digest.update(f"{file}\0".encode())
+        digest.update(f"{file.relative_to(PROJECT)}\0".encode())
         digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()[:16]
 
