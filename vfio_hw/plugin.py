@@ -19,7 +19,7 @@ from vfio_hw.host import modules, writer
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Finding, Oracles
 from vfio_hw.report.events import Event, remaining
-from vfio_hw.verdict import Course, faults_of, memory_result, session_result, skips
+from vfio_hw.verdict import Course, faults_of, faulty_device, memory_result, session_result, skips
 from vfio_hw.watchdog import RACE_BUDGET, Watchdog, deadline_for
 
 # What our own first process sets in a guest: everything there is the harness's to take.
@@ -66,8 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "iommu_faults: the test makes a device reach for memory that is not mapped for it; the"
-        " IOMMU must report that, while after any other test such a report is a failure",
+        "iommu_faults(fixture): the test makes the fixture's PCI function reach for memory that is"
+        " not mapped for it; the IOMMU must report that, and of no other, nor after another test",
     )
     if config.option.seed is None:
         config.option.seed = int.from_bytes(os.urandom(4), "little")
@@ -210,7 +210,8 @@ class _Judge:
         finally:
             if self._oracles and drives_hardware(item):
                 faults = faults_of(item, ran=self._course.called)
-                self._course.findings = findings = self._oracles.after(faults=faults)
+                findings = self._oracles.after(faults=faults, of=faulty_device(item))
+                self._course.findings = findings
                 if findings:
                     raise KernelSplat("\n\n".join(map(str, findings)), oracle=findings[0].oracle)
 

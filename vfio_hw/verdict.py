@@ -7,6 +7,7 @@ import pytest
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat, Unsupported
 from vfio_hw.host import kconfig
+from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Faults, Finding
 from vfio_hw.order import kinds
 from vfio_hw.report.events import Result
@@ -94,6 +95,14 @@ def _said(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
     words = crash.message if crash else report.longreprtext
     return f"assertion: {' '.join(words.split())}"
+
+
+def faulty_device(item: pytest.Item) -> str | None:
+    """The PCI address of the function whose IOMMU faults a test has declared, when it got one."""
+    marker = item.get_closest_marker("iommu_faults")
+    given = getattr(item, "funcargs", {}).get(marker.args[0]) if marker else None
+    function = getattr(given, "handle", given)
+    return function.address if isinstance(function, PciFunction) else None
 
 
 def _reason(report: pytest.TestReport) -> str:

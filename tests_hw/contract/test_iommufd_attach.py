@@ -65,7 +65,7 @@ def test_a_replaced_address_space_is_reached_no_more(bound_edu, given):
 
 
 @pytest.mark.promise("P8")
-@pytest.mark.iommu_faults
+@pytest.mark.iommu_faults("edu")
 def test_a_device_that_is_not_attached_reaches_nothing(bound_edu):
     """Before the first attach, and after a detach; an attach lets it on again."""
     one, dma = bound_edu
@@ -83,7 +83,7 @@ def test_a_device_that_is_not_attached_reaches_nothing(bound_edu):
 
 
 @pytest.mark.promise("P8")
-@pytest.mark.iommu_faults
+@pytest.mark.iommu_faults("edu")
 def test_a_device_that_was_never_attached_reaches_nothing(bound_edu):
     one, dma = bound_edu
     iommufd, cdev = one.iommufd, one.cdev

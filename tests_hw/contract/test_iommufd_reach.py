@@ -82,7 +82,7 @@ def test_a_device_reaches_what_is_mapped_where_it_is_mapped(reaching, way):
 
 
 @pytest.mark.promise("P8")
-@pytest.mark.iommu_faults
+@pytest.mark.iommu_faults("edu")
 def test_a_device_does_not_reach_what_was_unmapped(reaching):
     user, engine = reaching
     with shown(user, "map") as witness:
@@ -101,7 +101,7 @@ def test_a_device_does_not_reach_what_was_unmapped(reaching):
 
 
 @pytest.mark.promise("P8")
-@pytest.mark.iommu_faults
+@pytest.mark.iommu_faults("edu")
 def test_a_device_does_with_a_mapping_only_what_it_may(reaching):
     """Writes nothing that it may only read, and reads nothing that it may only write."""
     user, engine = reaching

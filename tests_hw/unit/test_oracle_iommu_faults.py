@@ -2,7 +2,7 @@
 
 import pytest
 
-from vfio_hw.oracle.iommu_faults import iommu_faults
+from vfio_hw.oracle.iommu_faults import iommu_faults, reached_by
 
 FAULTS = [
     (
@@ -44,6 +44,11 @@ FAULTS = [
 def test_a_fault_is_named_without_numbers(line: str, title: str) -> None:
     (fault,) = iommu_faults(["before", f"[   12.345678] {line}\r\n", "after"])
     assert (fault.title, fault.text) == (title, line)
+
+
+@pytest.mark.parametrize("line", [line for line, _ in FAULTS], ids=lambda line: line[:40])
+def test_a_fault_names_its_device(line: str) -> None:
+    assert reached_by(line) == "0000:00:04.0"
 
 
 @pytest.mark.parametrize(

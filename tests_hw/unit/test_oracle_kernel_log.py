@@ -19,6 +19,7 @@ FAULT = (
     "DMAR: [DMA Read NO_PASID] Request device [0000:00:04.0] fault addr 0x10000 [fault reason 0x06]"
     " PTE Read access is not set"
 )
+DEVICE = "0000:00:04.0"
 KERNEL, USER = 4, 12  # priority: facility 0 or 1, level warning
 
 
@@ -113,22 +114,36 @@ def test_a_declared_iommu_fault_is_no_finding(log: KernelLog, ring: Ring) -> Non
     for faults in (Faults.MAY, Faults.MUST):
         log.before("a test", faults=faults)
         ring.say(FAULT)
-        assert log.after(faults=faults) == []
+        assert log.after(faults=faults, of=DEVICE) == []
 
 
 def test_a_declared_iommu_fault_must_come_when_the_test_ran(log: KernelLog, ring: Ring) -> None:
     log.before("a test", faults=Faults.MAY)
-    assert log.after(faults=Faults.MAY) == []
+    assert log.after(faults=Faults.MAY, of=DEVICE) == []
     log.before("a test", faults=Faults.MAY)
-    assert [finding.title for finding in log.after(faults=Faults.MUST)] == ["no IOMMU fault came"]
+    assert [finding.title for finding in log.after(faults=Faults.MUST, of=DEVICE)] == [
+        "no IOMMU fault came"
+    ]
 
 
 def test_a_declared_iommu_fault_excuses_no_splat(log: KernelLog, ring: Ring) -> None:
     log.before("a test", faults=Faults.MAY)
     ring.say(FAULT)
     ring.say(WARNING)
-    titles = [finding.title for finding in log.after(faults=Faults.MUST)]
+    titles = [finding.title for finding in log.after(faults=Faults.MUST, of=DEVICE)]
     assert titles == ["WARNING in sample_first"]
+
+
+def test_a_declared_iommu_fault_excuses_none_of_another_device(log: KernelLog, ring: Ring) -> None:
+    for of in ("0000:00:05.0", None):
+        log.before("a test", faults=Faults.MAY)
+        ring.say(FAULT)
+        (finding,) = log.after(faults=Faults.MAY, of=of)
+        assert finding.title.startswith("IOMMU fault: DMA Read, ")
+    log.before("a test", faults=Faults.MAY)
+    ring.say(FAULT)
+    titles = [finding.title for finding in log.after(faults=Faults.MUST, of="0000:00:05.0")]
+    assert titles == ["no IOMMU fault came", "IOMMU fault: DMA Read, PTE Read access is not set"]
 
 
 def test_a_fault_is_not_asked_for_while_the_kernel_logs_none(log: KernelLog, ring: Ring) -> None:
@@ -136,7 +151,7 @@ def test_a_fault_is_not_asked_for_while_the_kernel_logs_none(log: KernelLog, rin
     log.before("a test", faults=Faults.MAY)
     for _ in range(2):
         ring.say(FAULT)
-    assert log.after(faults=Faults.MUST) == []
+    assert log.after(faults=Faults.MUST, of=DEVICE) == []
     began = time.monotonic()
     log.before("a test that declares none")
     assert time.monotonic() - began < 0.2

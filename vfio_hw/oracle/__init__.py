@@ -28,15 +28,17 @@ class Oracles:
         for oracle in (self._leaks, self._hangs):
             oracle.before(test)
 
-    def after(self, *, faults: Faults = Faults.NONE) -> list[Finding]:
+    def after(self, *, faults: Faults = Faults.NONE, of: str | None = None) -> list[Finding]:
         """Everything that is wrong after the test; the kernel log is read last.
 
         While something hangs the kernel holds locks, so that reading sysfs could hang too, and
         what is not given back says nothing new: then leaks are not looked for.
+
+        :param of: the PCI address of the device whose faults are declared.
         """
         hanging = self._hangs.after()
         leaking = [] if hanging else self._leaks.after()
-        return hanging + leaking + self._log.after(faults=faults)
+        return hanging + leaking + self._log.after(faults=faults, of=of)
 
     def scan_memory(self) -> list[Finding]:
         """Memory that was lost since the last scan; takes seconds where the kernel can tell."""

@@ -17,6 +17,8 @@ _INTEL = re.compile(
 )
 _AMD = re.compile(r"(?:\S+ \S+: )?AMD-Vi: Event logged \[(?P<what>\w+)")
 _VIRTIO = re.compile(r"virtio_iommu \S+: (?P<what>\w+(?: \w+)*) fault from EP \d+")
+_ADDRESS = re.compile(r"\b(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\b")
+_ENDPOINT = re.compile(r" from EP (\d+)")
 
 
 class Faults(Enum):
@@ -25,6 +27,17 @@ class Faults(Enum):
     NONE = "none"  #: it did not declare any
     MAY = "may"  #: it declared them, and did not come to its end
     MUST = "must"  #: it declared them
+
+
+def reached_by(line: str) -> str | None:
+    """The PCI address of the device that a fault is of; None when the line does not name it."""
+    if match := _ADDRESS.search(line):
+        return f"{match[1] or '0000'}:{match[2]}"
+    if match := _ENDPOINT.search(line):
+        # Of a PCI function it is segment and requester id. Source: ACPI, Virtual I/O Table.
+        number = int(match[1])
+        return f"{number >> 16:04x}:{number >> 8 & 0xFF:02x}:{number >> 3 & 0x1F:02x}.{number & 7}"
+    return None
 
 
 def iommu_faults(lines: Iterable[str]) -> list[Splat]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.oracle.finding import Finding
-from vfio_hw.oracle.iommu_faults import Faults, iommu_faults
+from vfio_hw.oracle.iommu_faults import Faults, iommu_faults, reached_by
 from vfio_hw.oracle.splats import Splat, splats
 
 KMSG = Path("/dev/kmsg")
@@ -55,7 +55,8 @@ def parsed(record: bytes) -> Record:
 class KernelLog:
     """Finds every splat that the kernel logged, and text that was lost before it was read.
 
-    Faults of an IOMMU count like splats, unless the test has declared them; then they must come.
+    Faults of an IOMMU count like splats, but for those of the one device for which the test has
+    declared them; these must come.
 
     What comes up between two tests is reported with the later one, which says so. Text that
     programs wrote into the log, the markers of this class among it, is never taken for a splat.
@@ -98,21 +99,24 @@ class KernelLog:
             ready = self._faults_at[-1] + _FAULTS_SECONDS
             time.sleep(max(0.0, ready - time.monotonic()))
 
-    def after(self, *, faults: Faults = Faults.NONE) -> list[Finding]:
-        """The splats since the test before this one was judged."""
+    def after(self, *, faults: Faults = Faults.NONE, of: str | None = None) -> list[Finding]:
+        """The splats since the test before this one was judged.
+
+        :param of: the PCI address of the device whose faults are declared.
+        """
         earlier, self._earlier = self._earlier, []
         if faults is Faults.MUST:
-            return earlier + self._awaited() + self._judge("", faults)
-        return earlier + self._judge("", faults)
+            return earlier + self._awaited(of) + self._judge("", of)
+        return earlier + self._judge("", None if faults is Faults.NONE else of)
 
-    def _awaited(self) -> list[Finding]:
+    def _awaited(self, of: str | None) -> list[Finding]:
         """Wait for the faults that the test has declared; a finding when none comes."""
         end = time.monotonic() + _FAULT_DEADLINE
         self._read()
-        while not iommu_faults(self._lines):
+        while not any(reached_by(fault.text) == of for fault in iommu_faults(self._lines)):
             if time.monotonic() > end:
                 text = (
-                    "the test declares faults of the IOMMU, and the kernel logged none within"
+                    f"the test declares faults of {of}, and the kernel logged none of it within"
                     f" {_FAULT_DEADLINE:g} s after it: the device was not stopped, or not reported"
                 )
                 return [Finding(_NAME, "no IOMMU fault came", text)]
@@ -121,7 +125,7 @@ class KernelLog:
         time.sleep(_QUIET)
         return []
 
-    def _judge(self, preface: str, faults: Faults = Faults.NONE) -> list[Finding]:
+    def _judge(self, preface: str, of: str | None = None) -> list[Finding]:
         self._read()
         if splats(self._lines):
             self._read_on()
@@ -129,7 +133,8 @@ class KernelLog:
         lost, self._lost = self._lost, 0
         reached = iommu_faults(lines)
         self._faults_at = self._recent() + [time.monotonic()] * len(reached)
-        found = _findings(preface, splats(lines) + (reached if faults is Faults.NONE else []))
+        faults = [fault for fault in reached if of is None or reached_by(fault.text) != of]
+        found = _findings(preface, splats(lines) + faults)
         if lost:
             text = (
                 f"{preface}{lost} records were overwritten unread: boot with a larger log_buf_len"

@@ -23,12 +23,12 @@ def test_the_end_of_the_kernel(crash):
     crash("BUG")
 
 
-@pytest.mark.iommu_faults
-def test_a_fault_that_was_declared_and_does_not_come():
+@pytest.mark.iommu_faults("edu")
+def test_a_fault_that_was_declared_and_does_not_come(edu):
     pass
 
 
-@pytest.mark.iommu_faults
+@pytest.mark.iommu_faults("edu")
 def test_what_was_declared_is_not_owed_by_a_test_that_is_skipped():
     pytest.skip("on purpose")
 
