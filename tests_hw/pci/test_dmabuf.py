@@ -5,18 +5,22 @@ import errno
 
 import pytest
 
+from vfio_hw.devices.e1000e import MULTICAST
+from vfio_hw.devices.edu import fetch, store
 from vfio_hw.errors import Unsupported
 from vfio_hw.fixtures import Target
 from vfio_hw.host.limits import no_free_descriptor
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.cdev import Cdev
-from vfio_hw.vfio.dma import PAGE, first_iova
+from vfio_hw.vfio.dma import PAGE, first_iova, mapped
 from vfio_hw.vfio.dmabuf import export, export_errno
 from vfio_hw.vfio.feature import GET, PROBE, SET, feature_errno
 from vfio_hw.vfio.opened import opened
 
 MODES = ["vfio_type1v2_iommu", "iommufd"]
 BAR0 = lib.VFIO_PCI_BAR0_REGION_INDEX
+# What is written to a register, to be read through the buffer.
+PATTERN = 0x5EED1234
 BAR5 = lib.VFIO_PCI_BAR5_REGION_INDEX
 NUMBER = lib.VFIO_DEVICE_FEATURE_DMA_BUF
 COMMAND, COMMAND_MEMORY = 4, 1 << 1
@@ -178,3 +182,27 @@ def test_a_bar_that_is_mapped_for_a_peer_goes_with_its_device(edu, e1000e, first
         if first != "iommufd":
             assert ioas.unmap_dma(iova, 2 * PAGE) == 2 * PAGE
         buffer.close()
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.iommu_faults("edu")
+def test_a_peer_reads_a_bar_through_its_dma_buf_until_the_device_is_closed(edu, e1000e):
+    """Then the mapping is there and shows nothing: the IOMMU reports the peer that still reads."""
+    page, at = MULTICAST & -PAGE, MULTICAST % PAGE
+    with opened(edu.path, "iommufd") as importer, Cdev(e1000e.path) as cdev:
+        ioas, registers = importer.iommu, importer.device.region(BAR0)
+        importer.device.config().enable_master()
+        cdev.bind_iommufd(importer.iommufd)
+        iova = first_iova(ioas, 2 * PAGE)
+        with (
+            mapped(ioas, PAGE, iova + PAGE) as (ours, target),
+            export(cdev, BAR0, [(page, PAGE)]) as buffer,
+        ):
+            ioas.map_file(iova, buffer, 0, PAGE)
+            cdev.region(BAR0).put(MULTICAST, 4, PATTERN)
+            fetch(registers, iova + at, 4)
+            store(registers, target, 4)
+            assert int.from_bytes(ours.bytes[:4], "little") == PATTERN
+            cdev.close()
+            fetch(registers, iova + at, 4)
+            assert ioas.unmap_dma(iova, PAGE) == PAGE
