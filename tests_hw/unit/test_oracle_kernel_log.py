@@ -195,7 +195,7 @@ def test_records_lost_in_the_wait_for_a_fault_are_counted(log: KernelLog, ring: 
     ring.say(FAULT)
     ring.lose(7)
     ring.say("one")
-    (overflow,) = log.after(faults=Faults.MUST)
+    (overflow,) = log.after(faults=Faults.MUST, of=DEVICE)
     assert overflow.text.startswith("7 records were overwritten")
 
 
