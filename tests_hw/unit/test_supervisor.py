@@ -91,11 +91,29 @@ STALL = """\
 TIMER = "[   50.0] rcu: rcu_sched kthread timer wakeup didn't happen for 5251 jiffies! g6541\n"
 
 
-@pytest.mark.parametrize(("why", "verdict"), [("", "failed"), (TIMER, "error")])
-def test_a_timer_that_stopped_is_the_emulators_fault(supervised, why, verdict):
-    stalled = STALL.format(why=why)
-    (result,) = supervised(([SESSION, STARTED], stalled, Ending.HUNG, None))
-    assert (result.test, result.verdict) == ("a", verdict)
+def test_a_processor_that_stalled_tells_against_the_kernel(supervised):
+    (result,) = supervised(([SESSION, STARTED], STALL.format(why=""), Ending.HUNG, None))
+    assert (result.test, result.verdict) == ("a", "failed")
+
+
+def test_a_timer_that_stopped_is_the_emulators_fault_and_the_test_runs_again(supervised):
+    stalled = ([SESSION, STARTED], STALL.format(why=TIMER), Ending.HUNG, None)
+    whole = ([SESSION, finished("a"), finished("b")], "", Ending.EXITED, 0)
+    results = supervised(stalled, whole, most_lost=1)
+    assert [(result.test, result.verdict) for result in results] == [
+        ("a", "passed"),
+        ("b", "passed"),
+    ]
+
+
+def test_a_test_that_stops_the_timer_again_is_not_tried_a_third_time(supervised):
+    stalled = ([SESSION, STARTED], STALL.format(why=TIMER), Ending.HUNG, None)
+    rest = ([SESSION, finished("b")], "", Ending.EXITED, 0)
+    results = supervised(stalled, stalled, rest)
+    assert [(result.test, result.verdict) for result in results] == [
+        ("a", "error"),
+        ("b", "passed"),
+    ]
 
 
 def test_a_guest_too_slow_to_begin_does_not_tell_against_the_kernel(supervised):

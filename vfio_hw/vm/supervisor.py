@@ -87,6 +87,7 @@ class Supervisor:
         self._deadlines, self._judge, self._splats = deadlines, judge, splats
         self._on_result, self._on_output, self._most_lost = on_result, on_output, most_lost
         self._progress = _Progress()
+        self._again: set[str] = set()
 
     def run(self) -> Supervised:
         """Run all of it.
@@ -164,6 +165,9 @@ class Supervisor:
         if result.verdict == "failed" and emulated and _TIMER_STOPPED in result.text:
             text = f"the timer of an emulated processor stopped: run it again\n{result.text}"
             result = replace(result, verdict="error", text=text)
+            if result.test in self._progress.left and result.test not in self._again:
+                self._run_again(result.test, text)
+                return
         result = self._judge(result)
         self._progress.running = None
         self._progress.last = result.test
@@ -172,6 +176,12 @@ class Supervisor:
         self._progress.told |= {title.partition(": ")[2] for title in result.findings}
         self._log.write(result.as_event())
         self._on_result(result)
+
+    def _run_again(self, test: str, why: str) -> None:
+        """Once, in the next guest: what this one shows is no word on the kernel."""
+        self._again.add(test)
+        self._progress.running, self._progress.excused = None, True
+        self._log.write({"event": "again", "test": test, "text": why})
 
     def _given_up(self, ended: GuestRun) -> bool:
         """The guest did not end itself because of what already has its verdict."""
