@@ -22,11 +22,11 @@ _REPEATED = _DEVICES | _WAYS
 
 @dataclass(frozen=True)
 class Order:
-    """What comes first: these tests, then those of this promise on one of these devices.
+    """What comes first: these tests, then those on one of these devices, opened in these ways.
 
-    ``ways``: the preferred modes of opening a device. Every test has its turn on one device, opened
-    in one mode, before any has its second. What matches ``last``, names in which ``*`` stands for
-    anything, comes last.
+    Of the latter every test has its turn on one device, opened in one mode, before any has its
+    second; in each turn those of the promise come first. What matches ``last``, names in which
+    ``*`` stands for anything, comes last.
     """
 
     tests: tuple[str, ...] = ()
