@@ -18,7 +18,7 @@ from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import modules, writer
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Finding, Oracles
-from vfio_hw.report.events import Event, remaining
+from vfio_hw.report.events import Event, left
 from vfio_hw.verdict import Course, faults_of, faulty_device, memory_result, session_result, skips
 from vfio_hw.watchdog import RACE_BUDGET, Watchdog, deadline_for
 
@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="time after which a test counts as hung (default: 60 and 4 times --race-budget)",
     )
     group.addoption("--events", metavar="PATH", help="where events are written, one a line")
-    group.addoption("--finished", metavar="FILE", help="file of tests that are not run again")
+    group.addoption("--left", metavar="FILE", help="file of the tests that are to be run, no other")
     group.addoption(
         "--quick", action="store_true", help="each test once, with parameters drawn by the seed"
     )
@@ -94,6 +94,8 @@ class _Judge:
         self._watchdog: Watchdog | None = None
         self._course = Course()
         self._last = ""
+        self._wanted = left(Path(config.option.left)) if config.option.left else None
+        self._wanted_files = {test.partition("::")[0] for test in self._wanted or ()}
         self._left: Counter[Path] = Counter()
         self._left_at_first = 0
 
@@ -108,14 +110,19 @@ class _Judge:
         finally:
             os.close(descriptor)
 
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Importing a file costs an emulated processor more than most of its tests."""
+        if self._wanted is None or collection_path.suffix != ".py":
+            return None
+        name = collection_path.relative_to(self._config.rootpath).as_posix()
+        return None if name in self._wanted_files else True
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        if self._config.option.quick:
+        if self._wanted is not None:
+            items[:] = [item for item in items if item.nodeid in self._wanted]
+        elif self._config.option.quick:
             items[:] = order.sampled(items, self._config.option.seed)
-        if self._config.option.finished:
-            names = [item.nodeid for item in items]
-            wanted = set(remaining(Path(self._config.option.finished), names))
-            items[:] = [item for item in items if item.nodeid in wanted]
         if self._config.option.order:
             items[:] = order.ordered(items, order.read(Path(self._config.option.order)))
 

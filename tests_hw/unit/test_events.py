@@ -1,6 +1,6 @@
 """This file checks the record of a run: nothing is lost, nothing half-written is believed."""
 
-from vfio_hw.report.events import EventLog, Result, remaining, result_of
+from vfio_hw.report.events import EventLog, Result, result_of
 
 
 def test_a_result_survives_the_record(tmp_path):
@@ -19,12 +19,6 @@ def test_a_line_that_was_cut_short_is_not_read(tmp_path):
     with log.path.open("a") as file:
         file.write('{"event": "finished", "test": "b", "verd')
     assert [result.test for result in log.results()] == ["a"]
-
-
-def test_what_is_finished_is_not_run_again(tmp_path):
-    finished = tmp_path / "finished"
-    finished.write_text('["a", "c"]')
-    assert remaining(finished, ["a", "b", "c", "d"]) == ["b", "d"]
 
 
 def test_an_event_without_text_is_a_result_all_the_same():

@@ -71,3 +71,15 @@ def test_what_the_test_says_stands_beside_what_the_oracles_found():
     course.take(pytest.TestReport("t", ("t", 0, "t"), {}, "failed", "leaks", "teardown"), None)
     result = course.result(SimpleNamespace(nodeid="t", user_properties=[]), 0.1)
     assert result.findings == ["leaks: module x", "assertion: assert 0 == 22"]
+
+
+def test_only_files_with_tests_that_are_left_are_imported(pytester):
+    """Of those, only the tests that are left run, whatever else selects tests."""
+    directory = Path("tests_hw", "unit")
+    directory.mkdir(parents=True)
+    (directory / "test_it.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
+    (directory / "test_done.py").write_text("raise ImportError")
+    Path("left").write_text('["tests_hw/unit/test_it.py::test_b"]')
+    run = pytester.runpytest_inprocess("-p", "vfio_hw.plugin", "--left=left", "--quick", "-v")
+    run.assert_outcomes(passed=1)
+    run.stdout.fnmatch_lines(["*::test_b PASSED*"])

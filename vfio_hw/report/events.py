@@ -21,7 +21,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,7 +97,6 @@ class EventLog:
         return [result_of(event) for event in self.read() if event["event"] == "finished"]
 
 
-def remaining(finished: Path, tests: Sequence[str]) -> list[str]:
-    """The tests that ``finished``, a file of names in JSON, does not hold."""
-    done = set(json.loads(finished.read_text()))
-    return [test for test in tests if test not in done]
+def left(path: Path) -> frozenset[str]:
+    """The tests that a file of names in JSON holds."""
+    return frozenset(json.loads(path.read_text()))

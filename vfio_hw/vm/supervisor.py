@@ -63,8 +63,8 @@ class Supervised:
 class Supervisor:
     """Boots guests until every test has its verdict, or too many guests were lost.
 
-    :param guest: what to boot; its argv gets ``--finished=FILE`` added, a file of the names of
-        the tests that are not to be run again.
+    :param guest: what to boot; once the tests are known, its argv gets ``--left=FILE`` added, a
+        file of the names of those that are to be run yet.
     :param judge: has the last word on a result before it is recorded.
     :param splats: finds the reports in lines of a console.
     :param on_result: gets each result as it comes.
@@ -117,13 +117,15 @@ class Supervisor:
     def _one_guest(self, number: int) -> GuestRun:
         directory = self._out / f"guest-{number}"
         directory.mkdir(parents=True)
-        finished = directory / "finished"
-        finished.write_text(json.dumps(sorted(self._progress.finished)))
         self._progress.unusable = self._progress.collected = False
         # What an earlier guest said, or was left with, is none of this one's.
         self._progress.last, self._progress.told = "", set()
         self._log.write({"event": "guest", "number": number})
-        guest = replace(self._guest, argv=[*self._guest.argv, f"--finished={finished}"])
+        guest = self._guest
+        if self._progress.planned:
+            left = directory / "left"
+            left.write_text(json.dumps(self._progress.left))
+            guest = replace(guest, argv=[*guest.argv, f"--left={left}"])
         with (directory / "output.log").open("wb") as output:
 
             def keep(data: bytes) -> None:
