@@ -12,7 +12,7 @@ from vfio_hw.oracle.splats import splats
 from vfio_hw.report import terminal
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import Known, judged, known_finds, vanished
-from vfio_hw.session import PROJECT, pytest_line, results_directory
+from vfio_hw.session import PROJECT, compile_tests, pytest_line, results_directory
 from vfio_hw.vm import kernels
 from vfio_hw.vm.kernels.config import settings
 from vfio_hw.vm.machine import Deadlines, Guest
@@ -106,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         selection=[*own, *args.selection, *args.rest],
     )
     machine, kernel = guest.described(args, line, terminal.say, PROJECT)
+    compile_tests(line)
     out = results_directory(args.results)
     log = EventLog(out / "events.jsonl")
     supervisor = Supervisor(

@@ -1,6 +1,9 @@
 """What every command needs that runs hardware tests: pytest's line, a place for the record."""
 
+import contextlib
 import datetime
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +15,7 @@ PROJECT = Path(__file__).parents[1]
 
 # Where the guest's events leave it.
 _EVENTS = "/dev/ttyS1"
+_COMPILING = 60.0  # seconds; two suffice
 
 
 def pytest_line(
@@ -36,6 +40,28 @@ def pytest_line(
         line.append(f"--race-budget={race_budget}")
     line += [f"--device={address}" for address in devices]
     return [*line, *selection]
+
+
+def compile_tests(line: Sequence[str]) -> None:
+    """Let the bytecode of the tests that ``line`` selects be in the checkout, if it can be written.
+
+    pytest writes it when it imports a test; what it writes in a guest is gone with the guest, and
+    an emulated processor needs longer to compile all tests than to run most of them.
+    """
+    command = [word for word in line if not word.startswith("--events=")]
+    # Set in many containers, where it spares the image and costs every guest half a minute.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            [*command, "--collect-only", "-qq"],
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_COMPILING,
+            check=False,  # whatever is wrong with the selection, the guest tells
+        )
 
 
 def results_directory(wanted: Path | None, prefix: str = "") -> Path:

@@ -30,7 +30,7 @@ from vfio_hw.mutate.trial import RACE_BUDGET, Bench
 from vfio_hw.report.known import known_finds
 from vfio_hw.report.terminal import say
 from vfio_hw.run import HARNESS_WRONG, INTERRUPTED, OK, USAGE
-from vfio_hw.session import PROJECT, pytest_line, results_directory
+from vfio_hw.session import PROJECT, compile_tests, pytest_line, results_directory
 from vfio_hw.vm.kernels import Kernel
 
 _SURVIVORS = 1
@@ -127,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
     def line(races: bool) -> list[str]:
         return pytest_line(seed=args.seed, race_budget=RACE_BUDGET[races], selection=args.rest)
 
+    compile_tests(line(races=True))
     name = f"{kernel.release} ({kernel.name})"
     bench = Bench(machine, line, name, kernel.release, known_finds(), args.budget)
     record = record or _begun(args)
