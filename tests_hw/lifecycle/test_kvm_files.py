@@ -19,7 +19,7 @@ from vfio_hw.vfio.descriptor import Descriptor
 from vfio_hw.vfio.eventfd import EventFd
 from vfio_hw.vfio.group import Group
 from vfio_hw.vfio.iommufd import Iommufd
-from vfio_hw.vfio.kvm import KvmVfio, Vm
+from vfio_hw.vfio.kvm import KvmVfio, Vm, api_version
 
 CYCLES = 20
 
@@ -56,6 +56,23 @@ def test_a_file_is_added_once_and_deleted_once(file, bridge: KvmVfio):
     assert bridge.delete_errno(file) == 0
     assert bridge.delete_errno(file) == errno.ENOENT
     assert bridge.add_errno(file) == 0
+
+
+@pytest.mark.promise("P8")
+def test_no_attribute_can_be_read(file, bridge: KvmVfio):
+    """EPERM, with a file or without. Source: KVM_GET_DEVICE_ATTR in virt/kvm/api.rst."""
+    group = lib.KVM_DEV_VFIO_FILE
+    for attr in (lib.KVM_DEV_VFIO_FILE_ADD, lib.KVM_DEV_VFIO_FILE_DEL):
+        assert bridge.has_attr_errno(group, attr) == 0
+        assert bridge.get_attr_errno(group, attr) == errno.EPERM
+    bridge.add(file)
+    assert bridge.get_attr_errno(group, lib.KVM_DEV_VFIO_FILE_ADD) == errno.EPERM
+
+
+@pytest.mark.promise("P8")
+def test_the_api_has_its_only_version(kvm):
+    """12, for ever. Source: KVM_GET_API_VERSION in Documentation/virt/kvm/api.rst."""
+    assert api_version() == 12
 
 
 @pytest.mark.promise("P8")

@@ -100,7 +100,8 @@ def _nobody(items: Sequence[Section], judged: Judged, why: Mapping[str, str]) ->
     yet = by_reason.pop("", [])
     yield from ("", "## What can not be judged here", "")
     yield from (f"* {reason}: {_code(names)}" for reason, names in by_reason.items())
-    yield from ("", "## What nobody judges yet", "")
+    if yet:
+        yield from ("", "## What nobody judges yet", "")
     for section in items:
         if names := [name for name in section.items if name in yet]:
             yield f"* {section.title}: {_code(names)}"

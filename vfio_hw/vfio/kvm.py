@@ -13,6 +13,15 @@ DEBUGFS = Path("/sys/kernel/debug/kvm")
 _POLL = 0.002
 
 
+def api_version() -> int:
+    """KVM_GET_API_VERSION.
+
+    :raises KernelRefused: /dev/kvm can not be opened.
+    """
+    with Descriptor(open_node(NODE), str(NODE)) as kvm:
+        return ioctl(kvm.fileno(), "KVM_GET_API_VERSION", on=kvm.name)
+
+
 class Vm(Descriptor):
     """A virtual machine without memory or processors, open; it lives while anybody refers to it.
 
@@ -100,6 +109,16 @@ class KvmVfio(Descriptor):
         ioctl(self.fileno(), "KVM_SET_DEVICE_ATTR", request, on=self.name)
 
     set_attr_errno = errno_of(set_attr)
+
+    def get_attr(self, group: int, attr: int, addr: int = 0) -> None:
+        """KVM_GET_DEVICE_ATTR, as it is.
+
+        :raises KernelRefused: EPERM, as no attribute of this device can be read.
+        """
+        request = struct("kvm_device_attr", group=group, attr=attr, addr=addr)
+        ioctl(self.fileno(), "KVM_GET_DEVICE_ATTR", request, on=self.name)
+
+    get_attr_errno = errno_of(get_attr)
 
     def has_attr(self, group: int, attr: int) -> None:
         """KVM_HAS_DEVICE_ATTR.
