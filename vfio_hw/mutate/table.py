@@ -148,7 +148,7 @@ def _survivors(counted: Sequence[Mutant], evidence: Evidence) -> list[str]:
         other = [v for v in evidence.verdicts[each.id] if v.verdict in (BAD, UNFIT, UNCLEAR)]
         why = other[-1].text if other else "not run"
         why = f"{max(v.tests for v in ran)} tests passed" if ran else why
-        why = "; ".join([each.needs and f"needs {each.needs}", each.see, why]).strip("; ")
+        why = "; ".join(filter(None, [each.needs and f"needs {each.needs}", each.see, why]))
         page.append(
             f"| {each.id} | {each.promise} | {each.title} | {', '.join(each.oracles)} | {why} |"
         )
