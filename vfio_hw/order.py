@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from vfio_hw.affinity import affinities
 from vfio_hw.report.known import matches
 
 # The words by which tests name kinds of devices and ways to open them, in fixtures and parameters.
@@ -18,6 +19,7 @@ _TYPE1 = {"vfio_type1_iommu", "vfio_type1v2_iommu"}
 _IOMMUFD = {"iommufd_compat_type1", "iommufd_compat_type1v2", "iommufd"}
 _WAYS = frozenset({*_TYPE1, *_IOMMUFD, "group", "cdev"})
 _REPEATED = _DEVICES | _WAYS
+_PROMISED = 3.0  # the promise says as much as a word that one test of forty has
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Order:
     """What comes first: these tests, then those on one of these devices, opened in these ways.
 
     Of the latter every test has its turn on one device, opened in one mode, before any has its
-    second; in each turn those of the promise come first. What matches ``last``, names in which
-    ``*`` stands for anything, comes last.
+    second; in each turn those come first whose names have most in common with what it is
+    ``about``, and those of the promise. What matches ``last``, names in which ``*`` stands for
+    anything, comes last.
     """
 
     tests: tuple[str, ...] = ()
@@ -35,6 +38,7 @@ class Order:
     devices: tuple[str, ...] = ()
     ways: tuple[str, ...] = ()
     races: bool = False
+    about: str = ""
 
     def write(self, path: Path) -> None:
         """Put it into a file for :func:`read`."""
@@ -48,6 +52,7 @@ def read(path: Path) -> Order:
         tests=tuple(data["tests"]),
         last=tuple(data["last"]),
         promise=data["promise"],
+        about=data["about"],
         devices=tuple(data["devices"]),
         ways=tuple(data["ways"]),
         races=data["races"],
@@ -58,8 +63,9 @@ def ordered(items: Sequence[pytest.Item], order: Order) -> list[pytest.Item]:
     """The same tests, in that order."""
     places = {test: place for place, test in enumerate(order.tests)}
     turns: Counter[tuple[object, str, bool]] = Counter()
+    weights = affinities({function_of(item.nodeid) for item in items}, order.about)
 
-    def rank(item: pytest.Item) -> tuple[bool, int, bool, int, bool, bool]:
+    def rank(item: pytest.Item) -> tuple[bool, int, bool, int, float, bool]:
         words = _words(item)
         elsewhere = not (
             _agrees(words & _DEVICES, order.devices) and _agrees(words & _WAYS, order.ways)
@@ -67,11 +73,12 @@ def ordered(items: Sequence[pytest.Item], order: Order) -> list[pytest.Item]:
         variant = (getattr(item, "function", item), _about(item), elsewhere)
         turn = turns[variant]
         turns[variant] += 1
-        other = order.promise not in promises(item)
+        fitting = weights[function_of(item.nodeid)]
+        fitting += _PROMISED if order.promise in promises(item) else 0.0
         race = "race" in item.path.parts[-2:-1]
         late = any(matches(item.nodeid, pattern) for pattern in order.last)
         place = places.get(item.nodeid, len(places))
-        return late, place, elsewhere, turn, other, race != order.races
+        return late, place, elsewhere, turn, -fitting, race != order.races
 
     ranks = {item.nodeid: rank(item) for item in items}
     return sorted(items, key=lambda item: ranks[item.nodeid])

@@ -66,6 +66,16 @@ def test_no_mode():
     assert found == ["test_open[iommufd]", "test_no_mode", "test_open[vfio_type1_iommu]"]
 
 
+def test_tests_whose_names_have_to_do_with_it_come_before_others(pytester):
+    items = pytester.getitems(
+        "".join(f"def test_a_thing_{number}(): pass\n" for number in range(8))
+        + "def test_the_owner_resets_a_bus(): pass\n"
+    )
+    found = names(order.ordered(items, Order(about="A reset of the bus keeps a thing")))
+    assert found[0] == "test_the_owner_resets_a_bus"
+    assert found[1:] == [item.name for item in items[:8]]
+
+
 def test_what_has_seen_it_before_comes_first_and_what_always_fails_last(items):
     seen = next(item.nodeid for item in items if item.name == "test_answers[mtty]")
     last = tuple(item.nodeid for item in items if item.name == "test_without_a_device")

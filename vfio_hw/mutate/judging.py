@@ -73,6 +73,7 @@ class _Judging:
             tests=tuple(t for t in seen.tests_of(mutant.id) if t not in unsound),
             last=(*known, *sorted(unsound)),
             promise=mutant.promise,
+            about=mutant.about,
             devices=tuple(device for device in mutant.devices if device != "none"),
             ways=_ways(mutant.file),
             races=mutant.race,

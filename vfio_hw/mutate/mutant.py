@@ -41,6 +41,7 @@ ORACLES = ("assertion", "kernel log", "leaks", "hang", "panic", "kmemleak")
 _ID = re.compile(r"[A-Z0-9]+-[0-9]+")
 _CONFIG = re.compile(r"CONFIG_[A-Z0-9_]+")
 _LINE = re.compile(r"//\s*([a-z]+):\s*(\S.*?)\s*")
+_FUNCTION = re.compile(r"^(\w+)\(", re.MULTILINE)
 _REQUIRED = ("id", "title", "class", "promise", "origin", "device", "oracle", "kind", "file")
 _OPTIONAL = ("changes", "needs", "equivalent", "see")
 
@@ -63,6 +64,7 @@ class Mutant:
     equivalent: str
     see: str
     path: Path
+    about: str  # what it says of itself, and the names of the functions that it changes
 
 
 def read(path: Path) -> Mutant:
@@ -97,6 +99,9 @@ def read(path: Path) -> Mutant:
         equivalent=fields.get("equivalent", ""),
         see=fields.get("see", ""),
         path=path,
+        about=" ".join(
+            [fields["title"], fields.get("see", ""), fields["file"], *_FUNCTION.findall(text)]
+        ),
     )
 
 
