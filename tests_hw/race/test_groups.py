@@ -7,7 +7,7 @@ import pytest
 from vfio_hw.host.binding import bound_to, set_driver_override, unbind
 from vfio_hw.host.mdev import Mdev
 from vfio_hw.host.pci import PciFunction
-from vfio_hw.race import catalogue
+from vfio_hw.race import uses
 from vfio_hw.race.judges import one_holder
 from vfio_hw.race.outcome import Round
 from vfio_hw.race.racer import Actor, Racer
@@ -30,8 +30,8 @@ def test_of_two_openers_at_once_at_least_one_gets_the_group(mtty: Mdev, raced):
         return Scene(
             [],
             [
-                Actor("first open", catalogue.group_opened(number, OPEN_HOLD_NS)),
-                Actor("second open", catalogue.group_opened(number, OPEN_HOLD_NS)),
+                Actor("first open", uses.group_opened(number, OPEN_HOLD_NS)),
+                Actor("second open", uses.group_opened(number, OPEN_HOLD_NS)),
             ],
         )
 
@@ -57,7 +57,7 @@ def test_two_devices_probed_at_once_share_one_group(two_of_a_group: list[PciFunc
         return Scene(
             [],
             [
-                Actor(f"probe {function}", catalogue.driver_probed(function.bus, function.address))
+                Actor(f"probe {function}", uses.driver_probed(function.bus, function.address))
                 for function in two_of_a_group
             ],
         )
@@ -84,9 +84,9 @@ def group_names() -> set[str]:
 
 def unusable(racer: Racer, number: int, functions: list[PciFunction]) -> str | None:
     """What is wrong with the new group: both devices have to be had from it, together."""
-    legacy = catalogue.group_path(number)
+    legacy = uses.group_path(number)
     users = [
-        Actor(f"open {function}", catalogue.device_opened(legacy.group, function.address))
+        Actor(f"open {function}", uses.device_opened(legacy.group, function.address))
         for function in functions
     ]
     played = racer.round(legacy.steps, users, legacy.closing)

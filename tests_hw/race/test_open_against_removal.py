@@ -12,7 +12,7 @@ import pytest
 from vfio_hw.fixtures import Target
 from vfio_hw.host.binding import rebind
 from vfio_hw.host.mdev import Mdev, type_by_id
-from vfio_hw.race import catalogue
+from vfio_hw.race import uses
 from vfio_hw.race.judges import one_holder, removal_in_time
 from vfio_hw.race.outcome import Round
 from vfio_hw.race.program import Slot, close, openat
@@ -35,8 +35,8 @@ CDEV_PATH = {"ok+ok", "ENODEV+skipped", "ENXIO+skipped", "ENOENT+skipped"}
 def disruption(target: Target) -> Actor:
     """What takes the device away, by the kind of its bus."""
     if isinstance(target.handle, Mdev):
-        return Actor("mdev remove", catalogue.mdev_removed(target.path))
-    return Actor("driver unbind", catalogue.driver_unbound(target.path, target.name))
+        return Actor("mdev remove", uses.mdev_removed(target.path))
+    return Actor("driver unbind", uses.driver_unbound(target.path, target.name))
 
 
 def legal(target: Target, openings: set[str], busy: str) -> set[tuple[str, str]]:
@@ -76,9 +76,9 @@ def test_a_device_is_got_from_its_group_whole_or_not_at_all(device: Target, race
 
     def scene() -> Scene:
         restored(device)
-        legacy = catalogue.group_path(device.iommu_group)
+        legacy = uses.group_path(device.iommu_group)
         opener = Actor(
-            "VFIO_GROUP_GET_DEVICE_FD", catalogue.device_opened(legacy.group, device.name)
+            "VFIO_GROUP_GET_DEVICE_FD", uses.device_opened(legacy.group, device.name)
         )
         return Scene(legacy.steps, [opener, disruption(device)], legacy.closing)
 
@@ -94,7 +94,7 @@ def test_a_character_device_is_bound_whole_or_not_at_all(device: Target, raced):
     def scene() -> Scene:
         restored(device)
         iommufd = Slot("iommufd")
-        opener = Actor("cdev open + BIND", catalogue.cdev_bound(cdev_node(device), iommufd))
+        opener = Actor("cdev open + BIND", uses.cdev_bound(cdev_node(device), iommufd))
         prologue = [openat("/dev/iommu", os.O_RDWR, into=iommufd)]
         return Scene(prologue, [opener, disruption(device)], [close(iommufd)])
 
@@ -114,7 +114,7 @@ def test_a_dying_group_is_opened_whole_or_not_at_all(mtty: Mdev, raced):
         group = Slot("held group")
         held = [openat(f"/dev/vfio/{number}", os.O_RDWR, into=group)]
         closer = Actor("last close", [close(group, decisive=True)])
-        opener = Actor("group open", catalogue.group_opened(number))
+        opener = Actor("group open", uses.group_opened(number))
         # Actors go round the CPUs in this order: of two CPUs the removal, which takes longest, has
         # the second to itself, and the two short programs share the first.
         return Scene(held, [opener, disruption(target), closer])

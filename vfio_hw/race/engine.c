@@ -224,9 +224,12 @@ long race_call_number(const char *name)
         const char *name;
         long number;
     } calls[] = {
-        {"close", SYS_close}, {"dup", SYS_dup},       {"ioctl", SYS_ioctl},
-        {"nanosleep", SYS_nanosleep}, {"openat", SYS_openat}, {"pipe2", SYS_pipe2},
-        {"read", SYS_read},   {"write", SYS_write},
+#define CALL(name) {#name, SYS_##name}
+        CALL(close), CALL(delete_module), CALL(dup), CALL(eventfd2), CALL(ioctl), CALL(kill),
+        CALL(memfd_create), CALL(mmap), CALL(munmap), CALL(nanosleep), CALL(openat),
+        CALL(pidfd_getfd), CALL(pidfd_open), CALL(pipe2), CALL(pread64), CALL(pwrite64),
+        CALL(read), CALL(write),
+#undef CALL
     };
 
     for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
