@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         after = f": {args.takes_rest} go after --" if args.takes_rest else ""
         parser.error(f"{args.command} does not take {shlex.join(unknown)}{after}")
-    args.rest = words[end + 1 :]
+    args.words, args.rest = words[:end], words[end + 1 :]
     if args.rest and not args.takes_rest:
         parser.error(f"nothing may follow --: {shlex.join(args.rest)}")
     for number in (signal.SIGTERM, signal.SIGHUP):

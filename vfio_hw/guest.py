@@ -12,17 +12,24 @@ from vfio_hw.vm import accelerator, kernels
 from vfio_hw.vm.machine import Guest
 from vfio_hw.vm.topology import topology
 
+DEFAULT_KERNEL = "latest"
+
 # What vm/init.c mounts over the host's.
 _OWN = ("/dev", "/proc", "/sys", "/run")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which guest is booted."""
+def add_arguments(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add the options that say which guest is booted.
+
+    :param several: ``--kernel`` may be given any number of times; its value is a list, or None.
+    """
     parser.add_argument(
         "--kernel",
-        default="latest",
+        action="append" if several else "store",
+        default=None if several else DEFAULT_KERNEL,
         metavar="NAME|PATH",
-        help=f"{', '.join(kernels.NAMES)}, a built kernel tree or a bzImage (default: latest)",
+        help=f"{', '.join(kernels.NAMES)}, a built kernel tree or a bzImage; "
+        f"{'repeatable ' if several else ''}(default: {DEFAULT_KERNEL})",
     )
     parser.add_argument(
         "--modules", type=Path, metavar="DIRECTORY", help="modules of a bzImage given by path"
@@ -45,15 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def arguments(args: argparse.Namespace) -> dict[str, str | int | None]:
     """What those options were given, as JSON can hold it; paths as seen from anywhere."""
-    named = args.kernel in kernels.NAMES
     return {
-        "kernel": args.kernel if named else str(Path(args.kernel).absolute()),
+        "kernel": absolute(args.kernel),
         "modules": args.modules and str(args.modules.absolute()),
         "accel": args.accel,
         "machine": args.machine,
         "cpus": args.cpus,
         "memory": args.memory,
     }
+
+
+def absolute(kernel: str) -> str:
+    """A kernel's name, or its path as seen from anywhere."""
+    path = Path(kernel).expanduser()
+    named = kernel in kernels.NAMES or ("/" not in kernel and not path.exists())
+    return kernel if named else str(path.absolute())
 
 
 def set_arguments(args: argparse.Namespace, given: dict[str, str | int | None]) -> None:

@@ -1,5 +1,8 @@
 """This file checks the record of a run: nothing is lost, nothing half-written is believed."""
 
+import pytest
+
+from vfio_hw.errors import HarnessError
 from vfio_hw.report.events import EventLog, Result, result_of
 
 
@@ -19,6 +22,29 @@ def test_a_line_that_was_cut_short_is_not_read(tmp_path):
     with log.path.open("a") as file:
         file.write('{"event": "finished", "test": "b", "verd')
     assert [result.test for result in log.results()] == ["a"]
+
+
+def test_what_follows_a_line_that_was_cut_short_is_whole(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl")
+    log.path.write_bytes(b'{"event": "finished", "test": "b", "verd\0\0')
+    log.write(Result("a", "passed", 0.1).as_event())
+    assert [result.test for result in log.results()] == ["a"]
+
+
+def test_a_record_is_written_by_one_run_at_a_time(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl")
+    other = EventLog(log.path)
+    with log.held(), pytest.raises(HarnessError, match="another run is writing"), other.held():
+        pass
+    with log.held():
+        pass
+
+
+def test_a_full_disk_is_told_with_the_record_that_is_on_it(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl")
+    log.path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left.*events\.jsonl"):
+        log.write({"event": "run"})
 
 
 def test_an_event_without_text_is_a_result_all_the_same():

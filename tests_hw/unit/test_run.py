@@ -2,7 +2,8 @@
 
 import pytest
 
-from vfio_hw import run, session
+from vfio_hw import onekernel as run
+from vfio_hw import session
 from vfio_hw.errors import HarnessError
 from vfio_hw.report import terminal
 from vfio_hw.report.events import Result

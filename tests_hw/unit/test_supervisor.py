@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from vfio_hw.errors import MachineLost
 from vfio_hw.oracle.splats import splats
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.vm import machine, supervisor
 from vfio_hw.vm.machine import Deadlines, Ending, GuestRun
+from vfio_hw.vm.progress import restored
 from vfio_hw.vm.supervisor import Supervisor
 
 WARNING = """\
@@ -40,6 +42,7 @@ def supervised(tmp_path, monkeypatch):
         *guests: tuple[list[dict], str, Ending, int | None],
         judge: Callable[[Result], Result] = lambda result: result,
         most_lost: int | None = None,
+        before: list[dict] | None = None,
     ) -> list[Result]:
         script = iter(guests)
 
@@ -52,6 +55,7 @@ def supervised(tmp_path, monkeypatch):
 
         monkeypatch.setattr(machine, "run", run)
         log = EventLog(tmp_path / "events.jsonl")
+        log.path.touch()
         guest = machine.Guest(tmp_path, None, None, [])
         monkeypatch.setattr(supervisor, "replace", replaced)
         Supervisor(
@@ -64,6 +68,7 @@ def supervised(tmp_path, monkeypatch):
             on_result=lambda result: None,
             on_output=lambda data: None,
             most_lost=most_lost or len(guests),
+            progress=restored(before or []),
         ).run()
         return log.results()
 
@@ -169,10 +174,64 @@ def test_a_guest_that_dies_before_its_first_test_has_not_its_predecessors_last(s
     assert [result.test for result in supervised(first, second)] == ["a", "after a", "guest 2"]
 
 
-@pytest.mark.parametrize(("console", "verdict"), [("", "error"), (WARNING, "failed")])
-def test_the_end_of_qemu_tells_against_the_kernel_only_with_a_splat(supervised, console, verdict):
-    (result,) = supervised(([SESSION, STARTED], console, Ending.CUT_OFF, None))
-    assert (result.test, result.verdict) == ("a", verdict)
+def test_the_end_of_qemu_tells_against_the_kernel_with_a_splat(supervised):
+    (result,) = supervised(([SESSION, STARTED], WARNING, Ending.CUT_OFF, None))
+    assert (result.test, result.verdict) == ("a", "failed")
+
+
+CUT_OFF = ([SESSION, STARTED], "", Ending.CUT_OFF, None)
+WHOLE = ([SESSION, STARTED, finished("a"), finished("b")], "", Ending.EXITED, 0)
+
+
+def test_a_test_under_which_qemu_ended_runs_again(supervised):
+    results = supervised(CUT_OFF, CUT_OFF, WHOLE, most_lost=9)
+    assert [(r.test, r.verdict) for r in results] == [("a", "passed"), ("b", "passed")]
+
+
+def test_a_test_that_killed_three_guests_is_not_tried_again(supervised):
+    rest = ([SESSION, finished("b")], "", Ending.EXITED, 0)
+    results = supervised(CUT_OFF, CUT_OFF, CUT_OFF, rest, most_lost=9)
+    assert [(r.test, r.verdict) for r in results] == [("a", "error"), ("b", "passed")]
+    assert "what happened" in results[0].text
+
+
+def test_a_guest_that_was_killed_before_it_said_its_tests_costs_nothing(supervised):
+    early = ([], "", Ending.CUT_OFF, None)
+    assert [r.test for r in supervised(early, WHOLE, most_lost=2)] == ["a", "b"]
+
+
+def test_guests_that_are_always_killed_early_end_the_run(supervised):
+    early = ([], "", Ending.CUT_OFF, None)
+    with pytest.raises(MachineLost, match=r"2 guests were lost .*: what happened"):
+        supervised(early, early)
+
+
+def test_a_panic_at_boot_is_a_verdict_of_its_own(supervised):
+    (result,) = supervised(([], "Kernel panic - not syncing: x", Ending.PANICKED, None))
+    assert (result.test, result.verdict, result.oracle) == ("boot of guest 1", "failed", "panic")
+
+
+def test_a_supervisor_goes_on_where_another_was_killed(supervised):
+    log = [
+        {"event": "guest", "number": 1},
+        SESSION,
+        STARTED,
+        finished("a"),
+        {**STARTED, "test": "b"},
+    ]
+    rest = ([{**SESSION, "tests": ["b"]}, finished("b")], "", Ending.EXITED, 0)
+    assert [r.test for r in supervised(rest, before=log)] == ["b"]
+
+
+def test_a_harness_that_a_test_has_killed_three_times_does_not_try_it_again(supervised):
+    killed = [{"event": "guest", "number": 1}, SESSION, STARTED]
+    rest = ([SESSION, finished("b")], "", Ending.EXITED, 0)
+    results = supervised(rest, before=killed * 3)
+    assert [(r.test, r.verdict) for r in results] == [("a", "error"), ("b", "passed")]
+
+
+def test_a_supervisor_that_finds_all_verdicts_given_boots_nothing(supervised):
+    assert supervised(before=[SESSION, finished("a"), finished("b")]) == []
 
 
 def test_a_guest_that_does_not_end_after_its_verdict_gets_no_other(supervised):

@@ -3,11 +3,14 @@
 Every other output is made from this file.  The objects, by their ``event``:
 
 =============  ================================================================================
+asked          kernels, guest, options: what the command line said
 run            kernel, accelerator, machine, seed, arguments
+resumed        the run goes on, after its harness or its machine had died
 guest          a guest was started: number
 session        in that guest: tests that will run, release of its kernel
 started        test
 finished       test, verdict, seconds, text, oracle, properties, findings, judged
+again          test, text: why it is run once more, in the next guest
 unusable       text: the guest is not to be trusted with another test
 guest_ended    number, ending, seconds, text
 stopped        text: why tests are left over
@@ -19,6 +22,7 @@ page in docs/finds), ``skipped`` or ``error`` (the harness or the machine is wro
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -26,6 +30,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from vfio_hw.errors import HarnessError
 
 Event = dict[str, Any]
 
@@ -70,23 +76,41 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """No other process that asks for it as well writes this record inside.
+
+        :raises HarnessError: one does.
+        """
+        with self.path.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HarnessError(
+                    f"another run is writing {self.path}: wait for its end, or name another"
+                    " directory with --results"
+                ) from None
+            yield
+
     def write(self, event: Event) -> None:
         """Append one event with the time it came; on disk when this returns."""
         stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
-        line = json.dumps(stamped, ensure_ascii=True) + "\n"
-        # One write each: a record that was cut short can only be the last line.
-        descriptor = os.open(
-            self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
-        )
+        line = json.dumps(stamped, ensure_ascii=True).encode() + b"\n"
         try:
-            if os.write(descriptor, line.encode()) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        finally:
-            os.close(descriptor)
+            with self.path.open("a+b", buffering=0) as file:
+                # A record that was cut short is ended first, or it would take this one with it.
+                if file.tell():
+                    file.seek(-1, os.SEEK_END)
+                    line = line if file.read(1) == b"\n" else b"\n" + line
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fdatasync(file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def read(self) -> Iterator[Event]:
         """Every whole event so far."""
-        with self.path.open(encoding="utf-8") as file:
+        with self.path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
                 # A full disk or a lost machine can cut one short, wherever it stands then.
                 with contextlib.suppress(json.JSONDecodeError):

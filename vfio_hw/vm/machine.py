@@ -5,6 +5,7 @@ import enum
 import json
 import os
 import selectors
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from vfio_hw.vm.power import PORT_SIZE, Guest, power_on
 
 _ALIVE = b"Linux version"
 _PANIC = b"Kernel panic - not syncing"
+# What QEMU says when it is asked to end, and then ends as if its guest had powered off.
+_TERMINATED = "terminating on signal"
 _CONSOLE, _EVENTS, _OUTPUT = range(3)
 # A panic prints its trace after the sentence that we recognise it by.
 _LAST_WORDS = 3.0
@@ -30,7 +33,7 @@ class Ending(enum.Enum):
     PANICKED = "panicked"  # the guest's kernel died: a verdict on the kernel
     HUNG = "hung"  # nothing more came before a deadline: on the kernel too
     NO_BOOT = "no boot"  # QEMU failed or no kernel spoke: a verdict on the machine
-    CUT_OFF = "cut off"  # QEMU failed later, or had run for too long: on neither
+    CUT_OFF = "cut off"  # QEMU failed later, was killed, or ran for too long: on neither
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,8 @@ class _Life:
             start = self._console.index(_PANIC)
             line = bytes(self._console[start:]).splitlines()[0]
             return Ending.PANICKED, line.decode(errors="replace")
+        if killed := self._killed(returncode):
+            return Ending.CUT_OFF, killed
         if self._failure or _ALIVE not in self._console:
             return Ending.NO_BOOT, self._failure or self._qemu_said(returncode)
         if self._ended_itself and returncode:
@@ -198,6 +203,14 @@ class _Life:
             return Ending.HUNG, "the guest was unusable and did not end itself"
         stage = "after it booted" if self._booted else "while it booted"
         return Ending.HUNG, f"the guest said nothing more {stage}, until the deadline"
+
+    def _killed(self, returncode: int) -> str:
+        """That somebody has ended QEMU, which speaks of neither kernel nor QEMU; empty if not."""
+        said = (self._out / "qemu.log").read_text(errors="replace")
+        if self._ended_itself and (returncode == -signal.SIGKILL or _TERMINATED in said):
+            who = said.strip().splitlines()[-1] if _TERMINATED in said else "by SIGKILL"
+            return f"QEMU was killed: {who}"
+        return ""
 
     def _qemu_said(self, returncode: int) -> str:
         if self._ended_itself:

@@ -6,49 +6,19 @@ Tests are known here only by the names in the events; what they do is no busines
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from vfio_hw.errors import MachineLost
 from vfio_hw.report.events import EventLog, Result, result_of
 from vfio_hw.vm import machine
+from vfio_hw.vm.ending import Splat, explained, lines_of, result_of_end
 from vfio_hw.vm.machine import Deadlines, Ending, Guest, GuestRun
+from vfio_hw.vm.progress import MOST_KILLED, Progress
 
-_CONSOLE_TAIL = 40
 # What the kernel says when a processor sleeps although its timer is due. The timer is emulated.
 _TIMER_STOPPED = "timer wakeup didn't happen"
-# Killed by SIGBUS or SIGSEGV: a program of Python does not do that to itself.
-_KILLED_BY_MEMORY = (128 + 7, 128 + 11)
-
-
-class Splat(Protocol):
-    """A report in the text of a kernel."""
-
-    @property
-    def title(self) -> str:
-        """What the same fault is called every time."""
-
-    @property
-    def text(self) -> str:
-        """The report."""
-
-
-@dataclass
-class _Progress:
-    planned: list[str] = field(default_factory=list)
-    finished: set[str] = field(default_factory=set)
-    running: str | None = None
-    began: float = 0.0  # when the running test did, on the clock of time.monotonic()
-    unusable: bool = False
-    excused: bool = False  # the last result is a fault that is known
-    collected: bool = False  # this guest has said which tests it will run
-    last: str = ""  # the test of this guest's last result
-    told: set[str] = field(default_factory=set)  # titles of what this guest's results tell of
-
-    @property
-    def left(self) -> list[str]:
-        return [test for test in self.planned if test not in self.finished]
 
 
 @dataclass(frozen=True)
@@ -68,6 +38,7 @@ class Supervisor:
     :param judge: has the last word on a result before it is recorded.
     :param splats: finds the reports in lines of a console.
     :param on_result: gets each result as it comes.
+    :param progress: what an earlier supervisor came to.
     """
 
     def __init__(
@@ -82,47 +53,57 @@ class Supervisor:
         on_result: Callable[[Result], None],
         on_output: Callable[[bytes], None],
         most_lost: int,
+        progress: Progress | None = None,
     ) -> None:
         self._guest, self._out, self._log = guest, out, log
         self._deadlines, self._judge, self._splats = deadlines, judge, splats
         self._on_result, self._on_output, self._most_lost = on_result, on_output, most_lost
-        self._progress = _Progress()
-        self._again: set[str] = set()
+        self._progress = progress or Progress()
 
     def run(self) -> Supervised:
         """Run all of it.
 
-        :raises MachineLost: a guest did not boot.
+        :raises MachineLost: a guest did not boot, or too many were lost before one said its tests.
         """
-        number = lost = 0
+        lost, progress = 0, self._progress
+        self._rule_out(progress.left)
+        if progress.done:
+            return Supervised(progress.guests, [], 0)
         while True:
-            number += 1
-            ended = self._one_guest(number)
+            ended = self._one_guest(progress.next_guest())
+            number = progress.guests
             if ended.ending is Ending.NO_BOOT:
                 raise MachineLost(f"guest {number} did not boot: {ended.text}; {ended.console}")
-            whole = ended.ending is Ending.EXITED and self._progress.running is None
+            whole = ended.ending is Ending.EXITED and progress.running is None
+            settled = True
             if whole:
                 self._overheard(ended, number)
             elif not self._given_up(ended):
-                self._settle(ended, number)
-            left = self._progress.left
-            if not left or (whole and not self._progress.unusable):
-                return Supervised(number, left, ended.status)
+                settled = self._settle(ended)
+            if progress.done or (whole and not progress.unusable):
+                return Supervised(number, progress.left, ended.status)
+            if settled and progress.planned is None:
+                return Supervised(number, [], ended.status)
             # A known fault costs a fresh guest each time, but does not tell against the kernel.
-            lost += not self._progress.excused
+            lost += not progress.excused
             if lost >= self._most_lost:
-                self._log.write({"event": "stopped", "text": f"{lost} guests were lost"})
-                return Supervised(number, left, ended.status)
+                return self._stopped(ended, lost)
+
+    def _stopped(self, ended: GuestRun, lost: int) -> Supervised:
+        progress = self._progress
+        why = f"{lost} guests were lost"
+        if progress.planned is None:
+            raise MachineLost(f"{why} before one could say its tests: {ended.text}")
+        self._log.write({"event": "stopped", "text": why})
+        return Supervised(progress.guests, progress.left, ended.status)
 
     def _one_guest(self, number: int) -> GuestRun:
         directory = self._out / f"guest-{number}"
-        directory.mkdir(parents=True)
-        self._progress.unusable = self._progress.collected = False
-        # What an earlier guest said, or was left with, is none of this one's.
-        self._progress.last, self._progress.told = "", set()
+        # First of all: a supervisor that goes on after this one never uses its number again.
         self._log.write({"event": "guest", "number": number})
+        directory.mkdir(parents=True)
         guest = self._guest
-        if self._progress.planned:
+        if self._progress.planned is not None:
             left = directory / "left"
             left.write_text(json.dumps(self._progress.left))
             guest = replace(guest, argv=[*guest.argv, f"--left={left}"])
@@ -154,8 +135,7 @@ class Supervisor:
             return
         self._log.write(event)
         if kind == "session":
-            self._progress.collected = True
-            self._progress.planned = self._progress.planned or list(event["tests"])
+            self._progress.plan(event["tests"])
         elif kind == "started":
             self._progress.running = str(event["test"])
             self._progress.began = time.monotonic()
@@ -167,7 +147,7 @@ class Supervisor:
         if result.verdict == "failed" and emulated and _TIMER_STOPPED in result.text:
             text = f"the timer of an emulated processor stopped: run it again\n{result.text}"
             result = replace(result, verdict="error", text=text)
-            if result.test in self._progress.left and result.test not in self._again:
+            if result.test in self._progress.left and not self._progress.attempts[result.test]:
                 self._run_again(result.test, text)
                 return
         result = self._judge(result)
@@ -181,59 +161,43 @@ class Supervisor:
 
     def _run_again(self, test: str, why: str) -> None:
         """Once, in the next guest: what this one shows is no word on the kernel."""
-        self._again.add(test)
-        self._progress.running, self._progress.excused = None, True
+        self._progress.running, self._progress.excused = test, True
+        self._progress.put_off()
         self._log.write({"event": "again", "test": test, "text": why})
+
+    def _rule_out(self, tests: Sequence[str], why: str = "in earlier runs") -> None:
+        """Give those that have killed too many guests already their verdict."""
+        for test in tests:
+            if self._progress.attempts[test] >= MOST_KILLED:
+                text = f"{MOST_KILLED} guests ended under it, so it is not tried again: {why}"
+                self._finish(Result(test, "error", 0.0, text, "exit"))
 
     def _given_up(self, ended: GuestRun) -> bool:
         """The guest did not end itself because of what already has its verdict."""
         progress = self._progress
         return progress.unusable and not progress.running and ended.ending is Ending.HUNG
 
-    def _settle(self, ended: GuestRun, number: int) -> None:
-        """Give what was going on when the guest died its verdict."""
-        found = self._splats(_lines(ended))
-        oracle = {Ending.PANICKED: "panic", Ending.HUNG: "hang"}.get(ended.ending, "exit")
-        progress, verdict = self._progress, "failed"
+    def _settle(self, ended: GuestRun) -> bool:
+        """Give what was going on when the guest died its verdict, or another try."""
+        found, progress = self._splats(lines_of(ended.console)), self._progress
         if ended.ending is Ending.CUT_OFF and not found:
-            verdict = "error"
-        if progress.running:
-            test = progress.running
-        elif progress.collected:
-            # Whatever the last test left behind is what killed the guest.
-            test = f"after {progress.last}" if progress.last else f"guest {number}"
-        else:
-            test = f"boot of guest {number}"
-            # A machine that is too slow looks the same, unless the kernel said something.
-            if ended.ending is Ending.HUNG and not found:
-                verdict = "error"
-        if ended.ending is Ending.EXITED:
-            if found:
-                oracle = "kernel log"
-            elif ended.status not in _KILLED_BY_MEMORY:
-                verdict = "error"
-        titles = [f"kernel log: {splat.title}" for splat in found]
-        text = explained(ended, found, _lines(ended))
+            # That says nothing of the kernel, and of the test only if it happens again and again.
+            if progress.running:
+                test = progress.running
+                self._run_again(test, ended.text)
+                self._rule_out([test], ended.text)
+            progress.excused = False
+            return False
         seconds = time.monotonic() - progress.began if progress.running else ended.seconds
-        self._finish(Result(test, verdict, round(seconds, 3), text, oracle, {}, titles))
+        self._finish(result_of_end(ended, found, progress, seconds))
+        return True
 
     def _overheard(self, ended: GuestRun, number: int) -> None:
         """A splat on the console that no result tells of fails the guest as a whole."""
-        found = [s for s in self._splats(_lines(ended)) if s.title not in self._progress.told]
+        reports = self._splats(lines_of(ended.console))
+        found = [splat for splat in reports if splat.title not in self._progress.told]
         if found:
             titles = [f"kernel log: {splat.title}" for splat in found]
             text = explained(ended, found, [])
             test = f"guest {number}, outside of the tests"
             self._finish(Result(test, "failed", ended.seconds, text, "kernel log", {}, titles))
-
-
-def explained(ended: GuestRun, found: Sequence[Splat], console: Sequence[str]) -> str:
-    """The text of a result that a whole guest has caused: its splats, or its last words."""
-    if found:
-        return "\n\n".join(f"{splat.title}\n{splat.text}" for splat in found)
-    tail = "\n".join(console[-_CONSOLE_TAIL:])
-    return f"{ended.text}\nThe console's last lines:\n{tail}"
-
-
-def _lines(ended: GuestRun) -> list[str]:
-    return ended.console.read_text(errors="replace").splitlines()

@@ -1,0 +1,194 @@
+"""One kernel, judged by the tests: its guests, its record, and the exit status that it deserves."""
+
+import argparse
+import contextlib
+import errno
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vfio_hw import guest
+from vfio_hw.errors import HarnessError, MachineLost
+from vfio_hw.oracle.splats import splats
+from vfio_hw.report import terminal
+from vfio_hw.report.events import EventLog, Result
+from vfio_hw.report.known import Known, judged, known_finds, vanished
+from vfio_hw.session import PROJECT, compile_tests, pytest_line
+from vfio_hw.vm import kernels
+from vfio_hw.vm.kernels.config import settings
+from vfio_hw.vm.machine import Deadlines, Guest
+from vfio_hw.vm.progress import Progress, restored
+from vfio_hw.vm.supervisor import Supervised, Supervisor
+from vfio_hw.watchdog import RACE_BUDGET, REPORT_SECONDS, deadline_for
+
+OK, KERNEL_WRONG, USAGE, HARNESS_WRONG, INTERRUPTED = 0, 1, 2, 3, 130
+
+# pytest.ExitCode: internal error, usage error, nothing collected (below: it ran to an end of its
+# own); importing pytest would delay the verdict.
+_PYTEST_INTERNAL, _PYTEST_USAGE, _PYTEST_NOTHING = 3, 4, 5
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of a kernel."""
+
+    status: int
+    release: str = ""
+    results: Sequence[Result] = field(default_factory=list)
+    text: str = ""  # why there is nothing better to tell
+
+
+def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
+    """Run the tests on the kernel ``args.kernel``, those that ``log`` has no verdict of.
+
+    :param out: the directory of the record ``log``, which the caller holds.
+    :raises HarnessError: no verdict can be given, and no test has told against the kernel.
+    """
+    finds = known_finds()
+    deadline = args.test_deadline or deadline_for(args.race_budget or RACE_BUDGET)
+    own = [f"--test-deadline={deadline}", *(["--quick"] if args.quick else [])]
+    line = pytest_line(
+        seed=args.seed,
+        race_budget=args.race_budget,
+        devices=args.device,
+        selection=[*own, *args.selection, *args.rest],
+    )
+    machine, kernel = guest.described(args, line, terminal.say, PROJECT)
+    compile_tests(line)
+    progress = _begin(args, log, machine, kernel, out)
+    supervisor = Supervisor(
+        machine,
+        out,
+        log,
+        deadlines=Deadlines(silence=deadline + REPORT_SECONDS, whole=4 * 3600.0),
+        judge=lambda result: judged(result, kernel.release, finds),
+        splats=splats,
+        on_result=terminal.tell,
+        on_output=lambda data: None,
+        most_lost=args.most_lost,
+        progress=progress,
+    )
+    try:
+        with _roomy(out):
+            supervised = supervisor.run()
+    except KeyboardInterrupt:
+        terminal.say(
+            "interrupted: the guest is gone; what was finished is kept, go on with:"
+            f" vfio-hw run --resume {out}"
+        )
+        return Judged(INTERRUPTED, kernel.release, log.results(), "interrupted")
+    except MachineLost as error:
+        log.write({"event": "stopped", "text": str(error)})
+        results = log.results()
+        terminal.summary(results, out, [])
+        if any(result.verdict == "failed" for result in results):
+            print(f"vfio-hw: {error}", file=sys.stderr)
+            return Judged(KERNEL_WRONG, kernel.release, results)
+        raise
+    results = log.results()
+    gone = _gone(results, kernel, finds)
+    status = _ended(results, supervised, out)
+    status = HARNESS_WRONG if status == OK and gone and args.strict_known else status
+    return Judged(status, kernel.release, results)
+
+
+@contextlib.contextmanager
+def _roomy(out: Path) -> Iterator[None]:
+    """Turn a full disk inside the block into a sentence that says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise HarnessError(
+            f"no space left on the file system of {out}: free some there, then go on with:"
+            f" vfio-hw run --resume {out}"
+        ) from error
+
+
+def _gone(results: list[Result], kernel: kernels.Kernel, finds: Sequence[Known]) -> list[str]:
+    """The known finds that no longer happen; says so."""
+    options = settings(kernel.config.read_text()) if kernel.config else {}
+    gone = vanished(results, kernel.release, finds, options)
+    for name in gone:
+        terminal.say(
+            f"known find {name} no longer happens on {kernel.release}: see docs/finds/{name}.md"
+        )
+    return gone
+
+
+def _begin(
+    args: argparse.Namespace, log: EventLog, machine: Guest, kernel: kernels.Kernel, out: Path
+) -> Progress:
+    """Write what is run into a new record, or see how far an old one has come."""
+    events = list(log.read())
+    about = next((event for event in events if event["event"] == "run"), None)
+    terminal.say(
+        f"kernel {kernel.release} under {machine.accelerator.upper()}, seed {args.seed},"
+        f" results in {out}"
+    )
+    with _roomy(out):
+        if about is None:
+            log.write(
+                {
+                    "event": "run",
+                    "kernel": kernel.release,
+                    "image": str(kernel.image),
+                    "image_state": _state(kernel),
+                    "accelerator": machine.accelerator,
+                    "machine": machine.topology.name,
+                    "seed": args.seed,
+                    "argv": machine.argv,
+                }
+            )
+            return Progress()
+        if (about["image"], about["image_state"]) != (str(kernel.image), _state(kernel)):
+            raise HarnessError(
+                f"{out} was begun on another kernel than {args.kernel} is now"
+                f" ({about['kernel']}, now {kernel.release}): begin anew, without --resume"
+            )
+        log.write({"event": "resumed"})
+    progress = restored(events)
+    whole = "an unknown number" if progress.planned is None else len(progress.planned)
+    terminal.say(f"{len(progress.finished)} verdicts of {whole} of tests are there already")
+    return progress
+
+
+def _state(kernel: kernels.Kernel) -> list[int]:
+    """Changes when another image takes the place of this one."""
+    status = kernel.image.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _last_words(output: Path) -> str:
+    lines = output.read_text(errors="replace").strip().splitlines()
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines[-1:] or ["no output"])[0]
+
+
+def _ended(results: list[Result], supervised: Supervised, out: Path) -> int:
+    terminal.summary(results, out, supervised.left)
+    verdicts = {result.verdict for result in results}
+    if "failed" in verdicts:
+        return KERNEL_WRONG
+    if "error" in verdicts:
+        return HARNESS_WRONG
+    output = out / f"guest-{supervised.guests}" / "output.log"
+    if supervised.status == _PYTEST_USAGE:
+        print(f"vfio-hw: {_last_words(output)}", file=sys.stderr)
+        return USAGE
+    if supervised.status == _PYTEST_NOTHING or (not results and supervised.status == 0):
+        raise HarnessError("no test matches the selection: see pytest --collect-only")
+    if verdicts == {"skipped"}:
+        raise HarnessError("every test was skipped, so nothing was judged: see the reasons above")
+    status = supervised.status
+    if status is None and not supervised.left and results[-1].verdict == "known":
+        # It killed the last guest, after which nothing was left to run.
+        return OK
+    if supervised.left or status is None or status >= _PYTEST_INTERNAL:
+        raise HarnessError(
+            f"pytest ended with status {supervised.status} in the guest: {_last_words(output)};"
+            f" see {output}"
+        )
+    return OK
