@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.vm import accelerator, kernels
@@ -23,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser, *, several: bool = False) -> 
 
     :param several: ``--kernel`` may be given any number of times; its value is a list, or None.
     """
+    how: dict[str, Any] = {"action": "append"} if several else {"default": DEFAULT_KERNEL}
     parser.add_argument(
         "--kernel",
-        action="append" if several else "store",
-        default=None if several else DEFAULT_KERNEL,
+        **how,
         metavar="NAME|PATH",
         help=f"{', '.join(kernels.NAMES)}, a built kernel tree or a bzImage; "
         f"{'repeatable ' if several else ''}(default: {DEFAULT_KERNEL})",
@@ -52,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser, *, several: bool = False) -> 
 
 def arguments(args: argparse.Namespace) -> dict[str, str | int | None]:
     """What those options were given, as JSON can hold it; paths as seen from anywhere."""
+    named = args.kernel in kernels.NAMES
     return {
-        "kernel": absolute(args.kernel),
+        "kernel": args.kernel if named else str(Path(args.kernel).absolute()),
         "modules": args.modules and str(args.modules.absolute()),
         "accel": args.accel,
         "machine": args.machine,

@@ -77,9 +77,7 @@ def test_a_device_is_got_from_its_group_whole_or_not_at_all(device: Target, race
     def scene() -> Scene:
         restored(device)
         legacy = uses.group_path(device.iommu_group)
-        opener = Actor(
-            "VFIO_GROUP_GET_DEVICE_FD", uses.device_opened(legacy.group, device.name)
-        )
+        opener = Actor("VFIO_GROUP_GET_DEVICE_FD", uses.device_opened(legacy.group, device.name))
         return Scene(legacy.steps, [opener, disruption(device)], legacy.closing)
 
     with Racer() as racer:
