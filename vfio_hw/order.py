@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.affinity import affinities
-from vfio_hw.report.known import matches
+from vfio_hw.report.known import Known, matches
 
 # The words by which tests name kinds of devices and ways to open them, in fixtures and parameters.
 KINDS = ("mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme")
@@ -82,6 +82,21 @@ def ordered(items: Sequence[pytest.Item], order: Order) -> list[pytest.Item]:
 
     ranks = {item.nodeid: rank(item) for item in items}
     return sorted(items, key=lambda item: ranks[item.nodeid])
+
+
+def known_last(
+    items: Sequence[pytest.Item], release: str, finds: Sequence[Known]
+) -> list[pytest.Item]:
+    """The same tests, those last that may show a known find on a kernel of this release.
+
+    A kernel that has shown one is often not to be trusted any more: what is left then needs another
+    guest, and is best not the whole suite.
+    """
+
+    def known(item: pytest.Item) -> bool:
+        return any(find.concerns(item.nodeid, release) for find in finds)
+
+    return sorted(items, key=known)
 
 
 def sampled(items: Sequence[pytest.Item], seed: int) -> list[pytest.Item]:

@@ -7,7 +7,6 @@ fails the test in which it happened.
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from vfio_hw.host import modules, writer
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Finding, Oracles
 from vfio_hw.report.events import Event, left
+from vfio_hw.report.known import known_finds
 from vfio_hw.verdict import Course, faults_of, faulty_device, memory_result, session_result, skips
 from vfio_hw.watchdog import RACE_BUDGET, Watchdog, deadline_for
 
@@ -96,8 +96,7 @@ class _Judge:
         self._last = ""
         self._wanted = left(Path(config.option.left)) if config.option.left else None
         self._wanted_files = {test.partition("::")[0] for test in self._wanted or ()}
-        self._left: Counter[Path] = Counter()
-        self._left_at_first = 0
+        self._ran = 0
 
     def _say(self, event: Event) -> None:
         if self._port is None:
@@ -125,6 +124,8 @@ class _Judge:
             items[:] = order.sampled(items, self._config.option.seed)
         if self._config.option.order:
             items[:] = order.ordered(items, order.read(Path(self._config.option.order)))
+        else:
+            items[:] = order.known_last(items, os.uname().release, known_finds())
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.config.option.collectonly:
@@ -138,8 +139,6 @@ class _Judge:
                 "promises": order.promises_of(session.items),
             }
         )
-        self._left = Counter(item.path for item in session.items)
-        self._left_at_first = self._left.total()
         if any(drives_hardware(item) for item in session.items):
             self._begin()
 
@@ -167,7 +166,9 @@ class _Judge:
             raise pytest.UsageError("this kernel has no VFIO: load the module vfio first")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
         self._course, began = Course(), time.monotonic()
         self._say({"event": "started", "test": item.nodeid})
         if self._watchdog:
@@ -183,21 +184,21 @@ class _Judge:
             text = f"the kernel is not to be trusted after {item.nodeid}"
             self._say({"event": "unusable", "text": text})
             item.session.shouldstop = text
-        self._end_of_file(item)
+        self._scan_memory(item, nextitem)
         return result
 
-    def _end_of_file(self, item: pytest.Item) -> None:
-        """After the last test of a file: look for memory that is lost.
+    def _scan_memory(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Where a file's tests end, or a stretch of them: look for memory that is lost.
 
-        In an order of its own no file comes to its end soon: then after so many tests, and at the
-        end of all.
+        In an order of its own files take turns: then after so many tests, and at the end of all.
         """
-        self._left[item.path] -= 1
-        whose, due = item.nodeid.partition("::")[0], not self._left[item.path]
+        self._ran += 1
         if self._config.option.order:
-            ran = self._left_at_first - self._left.total()
-            whose, due = f"{_SCAN_EVERY} tests up to {item.nodeid}", ran % _SCAN_EVERY == 0
-            due = due or ran == self._left_at_first
+            whose = f"{_SCAN_EVERY} tests up to {item.nodeid}"
+            due = nextitem is None or self._ran % _SCAN_EVERY == 0
+        else:
+            whose = item.nodeid.partition("::")[0]
+            due = nextitem is None or nextitem.path != item.path
         ending = item.session.shouldstop or item.session.shouldfail
         if self._oracles and drives_hardware(item) and due and not ending:
             result = memory_result(whose, self._oracles.scan_memory)

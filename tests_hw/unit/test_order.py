@@ -6,6 +6,7 @@ import pytest
 
 from vfio_hw import order
 from vfio_hw.order import Order
+from vfio_hw.report.known import Known
 
 pytest_plugins = ["pytester"]
 
@@ -94,6 +95,15 @@ def test_races_come_last_of_their_kind_unless_they_are_what_is_looked_for(pytest
         (True, ["test_race", "test_other"]),
     ):
         assert names(order.ordered(items, Order(races=races))) == expected
+
+
+def test_what_may_show_a_known_find_comes_last_and_the_rest_stays_as_it_was(items):
+    find = Known("find", ("*::test_answers[edu]", "*::test_removal*"), ("words",), ("7.3",))
+    names = [item.name for item in order.known_last(items, "7.3.4", [find])]
+    last = [item.name for item in items if item.name.startswith(("test_answers[edu", "test_rem"))]
+    assert last
+    assert names == [item.name for item in items if item.name not in last] + last
+    assert order.known_last(items, "6.12.1", [find]) == items
 
 
 def test_an_order_is_the_same_after_it_was_written_and_read(tmp_path: Path):
