@@ -129,7 +129,7 @@ def test_what_programs_left_open_is_counted(racer: Racer) -> None:
         return Scene([], [replace(finder, program=[*finder.program, again]), seeker])
 
     again = openat("/dev/null", os.O_RDONLY, into=Slot("null"))
-    result = run(racer, forgetful, budget_seconds=0.05)
+    result = run(racer, forgetful, budget_seconds=0.3)
     assert result.left_open == {"null": result.rounds}
 
 

@@ -27,6 +27,13 @@
 /* Time between the last arrival at the barrier and offset zero, for all to have seen the release. */
 #define LEAD_NS 10000
 
+/* Before that all must be seen to run, each looked at no longer ago than FRESH_NS, for TOGETHER_NS: a
+ * CPU of a guest may be away, for milliseconds and more often than not where its host is busy. That
+ * is waited for, but not longer than PATIENCE_NS. */
+#define FRESH_NS 4000
+#define TOGETHER_NS 20000
+#define PATIENCE_NS 20000000
+
 /* Where the descriptor of the channel to the parent is moved to. */
 #define CHANNEL 3
 
@@ -42,17 +49,39 @@ static int all_finished; /* an eventfd */
 static unsigned arrived, finished;
 static int64_t release_ns;
 
+/* When each actor was last seen at the barrier; each on a cache line of its own. */
+static struct {
+    _Alignas(64) int64_t ns;
+} seen[RACE_ACTORS];
+
+static void wait_for_all_to_run(const struct race *race)
+{
+    int64_t now = now_ns(), since = now, end = now + PATIENCE_NS;
+
+    for (; now < end && now - since < TOGETHER_NS; now = now_ns()) {
+        for (unsigned i = 0; i < race->actor_count; i++)
+            if (now - __atomic_load_n(&seen[i].ns, __ATOMIC_RELAXED) > FRESH_NS)
+                since = now;
+        relax(race);
+    }
+}
+
 /* The last to arrive names the instant that all then wait for. */
-static int64_t pass_barrier(struct race *race)
+static int64_t pass_barrier(struct race *race, unsigned index)
 {
     int64_t release;
 
     if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == race->actor_count) {
+        __atomic_store_n(&seen[index].ns, INT64_MAX, __ATOMIC_RELAXED);
+        if (!race->crowded)
+            wait_for_all_to_run(race);
         race->released_ns = now_ns() + LEAD_NS;
         __atomic_store_n(&release_ns, race->released_ns, __ATOMIC_RELEASE);
     }
-    while (!(release = __atomic_load_n(&release_ns, __ATOMIC_ACQUIRE)))
+    while (!(release = __atomic_load_n(&release_ns, __ATOMIC_ACQUIRE))) {
+        __atomic_store_n(&seen[index].ns, now_ns(), __ATOMIC_RELAXED);
         relax(race);
+    }
     return release;
 }
 
@@ -88,7 +117,7 @@ static void *work(void *given)
 
         while (sem_wait(&worker->go))
             ;
-        start_ns = pass_barrier(race) + (int64_t)actor->offset_ns;
+        start_ns = pass_barrier(race, worker->index) + (int64_t)actor->offset_ns;
         wait_until(race, start_ns);
         run(race, actor->program, start_ns);
         if (__atomic_add_fetch(&finished, 1, __ATOMIC_ACQ_REL) == race->actor_count)

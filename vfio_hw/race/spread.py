@@ -1,4 +1,4 @@
-"""Races over a span of offsets: each round draws its own, uniformly, from a seed."""
+"""Races: rounds at chosen offsets until the budget is spent; the plain choice is a uniform draw."""
 
 import random
 import time
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import dropwhile, pairwise
+from typing import Protocol
 
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.race.outcome import Round
@@ -31,11 +32,31 @@ class Scene:
     epilogue: Sequence[Step] = ()
 
 
+@dataclass(frozen=True)
+class EdgeFound:
+    """An offset at which rounds began to go another way.
+
+    :param actor: the one that was moved; the others were where the scene put them.
+    :param position_ns: how far it was moved, when the edge was last seen.
+    :param left: how rounds go before it; ``right``: after it.
+    :param rounds: the rounds near to it while it was held.
+    :param held: whether it was when the race ended.
+    """
+
+    actor: str
+    position_ns: int
+    left: str
+    right: str
+    rounds: int
+    held: bool
+
+
 @dataclass
 class RaceResult:
     """What a race came to.
 
     :param met: the rounds in which two actors were at it at the same time.
+    :param near: the rounds at an edge; ``edges``: those that were found. Only of a race that seeks.
     :param seconds: the time it took, the preparation of the scenes included.
     :param left_open: how often the programs left which slot open.
     """
@@ -46,11 +67,37 @@ class RaceResult:
     seconds: float = 0.0
     outcomes: Counter[tuple[str, ...]] = field(default_factory=Counter)
     left_open: Counter[str] = field(default_factory=Counter)
+    near: int = 0
+    edges: list[EdgeFound] = field(default_factory=list)
 
     @property
     def rounds_per_second(self) -> float:
         """Rounds over seconds, scenes included."""
         return self.rounds / self.seconds
+
+
+class Chooser(Protocol):
+    """Chooses how far each actor's offset is moved in each round, and is told what came of it."""
+
+    def choose(self, actors: Sequence[Actor]) -> list[int]: ...
+
+    def tell(self, actors: Sequence[Actor], shifts: Sequence[int], played: Round) -> None: ...
+
+
+class Uniform:
+    """The first actor keeps its offset; the others' are moved by up to ``window_ns`` either way."""
+
+    def __init__(self, seed: int, window_ns: int) -> None:
+        self._draw = random.Random(seed)
+        self._window_ns = window_ns
+
+    def choose(self, actors: Sequence[Actor]) -> list[int]:
+        """Drawn from the seed."""
+        window = self._window_ns
+        return [self._draw.randint(-window, window) if index else 0 for index in range(len(actors))]
+
+    def tell(self, actors: Sequence[Actor], shifts: Sequence[int], played: Round) -> None:
+        """Nothing is learnt."""
 
 
 def race(
@@ -63,24 +110,48 @@ def race(
     legal: Collection[tuple[str, ...]],
     judge: Judge | None = None,
 ) -> RaceResult:
-    """Runs rounds until the budget is spent; every outcome was legal, and some rounds were met.
+    """:func:`hold` with offsets drawn uniformly; the same seed draws the same ones."""
+    return hold(
+        racer,
+        scene,
+        Uniform(seed, window_ns),
+        budget_seconds=budget_seconds,
+        seed=seed,
+        window_ns=window_ns,
+        legal=legal,
+        judge=judge,
+    )
 
-    In each round the first actor keeps its offset, and each other one's is moved by up to
-    ``window_ns`` either way. The same seed draws the same offsets.
+
+def hold(
+    racer: Racer,
+    scene: Callable[[], Scene],
+    chooser: Chooser,
+    *,
+    budget_seconds: float,
+    seed: int,
+    window_ns: int,
+    legal: Collection[tuple[str, ...]],
+    judge: Judge | None = None,
+) -> RaceResult:
+    """Runs rounds until the budget is spent; every outcome was legal, and some rounds were met.
 
     :param scene: prepares the world for one round and returns the programs.
     :raises KernelSplat: an outcome that is not legal, a complaint of the judge's, or a hang; says
         round, seed and offsets.
     :raises HarnessError: not one round ran, or in none of them two actors met.
     """
-    draw = random.Random(seed)
     result = RaceResult(seed)
     began = time.monotonic()
     title = ""
     while result.seconds < budget_seconds * (1 if result.met else PATIENCE):
         result.rounds += 1
         prepared = scene()
-        actors = _spread(prepared.actors, draw, window_ns)
+        shifts = chooser.choose(prepared.actors)
+        actors = [
+            replace(actor, offset_ns=actor.offset_ns + shift)
+            for actor, shift in zip(prepared.actors, shifts, strict=True)
+        ]
         title = _title(actors)
         played = _play(racer, prepared, actors, result)
         result.outcomes[played.outcome] += 1
@@ -88,6 +159,7 @@ def race(
         if met(played):
             result.met += 1
             note_raced(played)
+        chooser.tell(prepared.actors, shifts, played)
         complaint = _complaint(played, legal, judge)
         if complaint:
             raise KernelSplat(
@@ -132,15 +204,6 @@ def note_raced(played: Round) -> None:
                     ffi.from_buffer(argument.content) if isinstance(argument, Memory) else argument
                 )
                 note(call.step.label, given, "raced")
-
-
-def _spread(actors: Sequence[Actor], draw: random.Random, window_ns: int) -> list[Actor]:
-    return [
-        replace(actor, offset_ns=actor.offset_ns + draw.randint(-window_ns, window_ns))
-        if index
-        else actor
-        for index, actor in enumerate(actors)
-    ]
 
 
 def _play(racer: Racer, scene: Scene, actors: Sequence[Actor], result: RaceResult) -> Round:

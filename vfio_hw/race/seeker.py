@@ -1,0 +1,126 @@
+"""Races at their edges: the offsets of the rounds are sought where outcomes flip.
+
+What a round comes to, as a function of the offsets, is piecewise constant, and where it changes
+the kernel decides the race: there a window of microseconds is met. Offsets drawn at random from
+milliseconds waste nearly every round.
+"""
+
+import random
+from collections.abc import Callable, Collection, Sequence
+
+from vfio_hw.race.line import Line
+from vfio_hw.race.outcome import Call, Round
+from vfio_hw.race.racer import Actor, Racer
+from vfio_hw.race.signature import Latencies, Seen
+from vfio_hw.race.spread import EdgeFound, Judge, RaceResult, Scene, hold
+
+# Of more than two actors: one round in so many moves all of them at once.
+ALL_EVERY = 4
+
+
+class Seeker:
+    """Chooses offsets; along a line for each actor but the first, the others being where they were.
+
+    With the same seed, the same outcomes at the same offsets lead to the same choices.
+
+    :ivar near: the rounds within :data:`~vfio_hw.race.edge.NEAR_NS` of an edge that was held.
+    """
+
+    def __init__(self, seed: int, window_ns: int) -> None:
+        self.window_ns = window_ns
+        self.near = 0
+        self._draw = random.Random(seed)
+        self._latencies = Latencies()
+        self._names: list[str] = []
+        self._lines: list[Line] = []
+        self._turn = -1
+        self._single = 0
+        self._asked: int | None = None
+
+    def choose(self, actors: Sequence[Actor]) -> list[int]:
+        """By how much each actor's offset is moved in the next round, in nanoseconds."""
+        while len(self._lines) < len(actors) - 1:
+            self._names.append(actors[len(self._lines) + 1].name)
+            self._lines.append(Line(self.window_ns, self._draw, self._latencies.signature))
+        shifts, self._asked = [0] * len(actors), None
+        if len(actors) < 2:
+            return shifts
+        self._turn += 1
+        if len(actors) > 2 and self._turn % ALL_EVERY == ALL_EVERY - 1:
+            return [0, *(self._somewhere(line) for line in self._lines)]
+        self._asked = self._single % len(self._lines)
+        self._single += 1
+        shifts[1 + self._asked] = self._lines[self._asked].ask()
+        return shifts
+
+    def tell(self, actors: Sequence[Actor], shifts: Sequence[int], played: Round) -> None:
+        """What came of the round."""
+        seen = Seen.of(played)
+        if self._asked is None:
+            return
+        index = self._asked + 1
+        late = [
+            lateness_ns(calls, at) for calls, at in zip(played.actors, _at(played), strict=True)
+        ]
+        offset = shifts[index] + late[index] - late[0]
+        line = self._lines[self._asked]
+        if line.scouting:
+            self._latencies.learn(offset, seen)
+        self.near += line.near(offset)
+        line.tell(offset, seen)
+
+    def found(self) -> list[EdgeFound]:
+        """Every edge that was found, and whether it is held now."""
+        return [
+            EdgeFound(name, edge.position, str(edge.left), str(edge.right), edge.near, now)
+            for name, line in zip(self._names, self._lines, strict=True)
+            for edge in line.found
+            for now in [edge in line.edges and edge.held]
+        ]
+
+    def _somewhere(self, line: Line) -> int:
+        """At an edge of this line, half the time, to meet one there while another is at its own."""
+        edge = line.fewest()
+        if edge is not None and self._draw.random() < 0.5:
+            return edge.ask(self._draw)
+        return self._draw.randint(-self.window_ns, self.window_ns)
+
+
+def seek(
+    racer: Racer,
+    scene: Callable[[], Scene],
+    *,
+    budget_seconds: float,
+    seed: int,
+    window_ns: int,
+    legal: Collection[tuple[str, ...]],
+    judge: Judge | None = None,
+) -> RaceResult:
+    """As :func:`vfio_hw.race.spread.race`, with offsets sought at the edges of the race.
+
+    :return: with the edges that were found, and the rounds that were at one.
+    """
+    seeker = Seeker(seed, window_ns)
+    result = hold(
+        racer,
+        scene,
+        seeker,
+        budget_seconds=budget_seconds,
+        seed=seed,
+        window_ns=window_ns,
+        legal=legal,
+        judge=judge,
+    )
+    result.near = seeker.near
+    result.edges = seeker.found()
+    return result
+
+
+def lateness_ns(calls: Sequence[Call], due_ns: int) -> int:
+    """How much later than due an actor began: its CPU had other things to do."""
+    ran = calls[0].start_ns if calls else 0
+    return max(0, ran - due_ns - calls[0].step.delay_ns) if ran else 0
+
+
+def _at(played: Round) -> list[int]:
+    return [played.released_ns + offset for offset in played.offsets_ns]
