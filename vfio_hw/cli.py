@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vfio_hw import guest, run
+from vfio_hw.coverage import command as coverage_command
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import command as mutate_command
 from vfio_hw.mutate import table as mutate_table
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     mutate_command.add_parser(commands)
     mutate_table.add_parser(commands)
     uapi_command.add_parser(commands)
+    coverage_command.add_parser(commands)
     _add_vm(commands)
     kernel_command.add_parser(commands)
     _add_headers(commands)

@@ -19,18 +19,21 @@ DEFAULT_KERNEL = "latest"
 _OWN = ("/dev", "/proc", "/sys", "/run")
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, *, several: bool = False, kernel: str = DEFAULT_KERNEL
+) -> None:
     """Add the options that say which guest is booted.
 
     :param several: ``--kernel`` may be given any number of times; its value is a list, or None.
+    :param kernel: the one that is booted when none is named.
     """
-    how: dict[str, Any] = {"action": "append"} if several else {"default": DEFAULT_KERNEL}
+    how: dict[str, Any] = {"action": "append"} if several else {"default": kernel}
     parser.add_argument(
         "--kernel",
         **how,
         metavar="NAME|PATH",
         help=f"{', '.join(kernels.NAMES)}, a built kernel tree or a bzImage; "
-        f"{'repeatable ' if several else ''}(default: {DEFAULT_KERNEL})",
+        f"{'repeatable ' if several else ''}(default: {kernel})",
     )
     parser.add_argument(
         "--modules", type=Path, metavar="DIRECTORY", help="modules of a bzImage given by path"

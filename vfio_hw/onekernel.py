@@ -5,10 +5,11 @@ import contextlib
 import errno
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vfio_hw import guest
+from vfio_hw.coverage import collect, gcov
 from vfio_hw.errors import HarnessError, MachineLost
 from vfio_hw.oracle.splats import splats
 from vfio_hw.report import terminal
@@ -55,6 +56,8 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
         selection=[*own, *args.selection, *args.rest],
     )
     machine, kernel = guest.described(args, line, terminal.say, PROJECT)
+    if gcov.counts(kernel):
+        machine = replace(machine, argv=[*machine.argv, f"-p{gcov.PLUGIN}"])
     compile_tests(line)
     progress = _begin(args, log, machine, kernel, out)
     supervisor = Supervisor(
@@ -68,6 +71,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
         on_output=lambda data: None,
         most_lost=args.most_lost,
         progress=progress,
+        aside={collect.KIND: gcov.keep},
     )
     try:
         with _roomy(out):

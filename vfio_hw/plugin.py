@@ -4,7 +4,6 @@ A test outside ``unit`` drives a real device, so it is judged by the oracles too
 fails the test in which it happened.
 """
 
-import json
 import os
 import time
 from collections.abc import Generator
@@ -17,7 +16,7 @@ from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import modules, writer
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Finding, Oracles
-from vfio_hw.report.events import Event, left
+from vfio_hw.report.events import Event, left, send
 from vfio_hw.report.known import known_finds
 from vfio_hw.verdict import Course, faults_of, faulty_device, memory_result, session_result, skips
 from vfio_hw.watchdog import RACE_BUDGET, Watchdog, deadline_for
@@ -99,15 +98,8 @@ class _Judge:
         self._ran = 0
 
     def _say(self, event: Event) -> None:
-        if self._port is None:
-            return
-        descriptor = os.open(self._port, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC)
-        try:
-            data = json.dumps(event).encode() + b"\n"
-            while data:
-                data = data[os.write(descriptor, data) :]
-        finally:
-            os.close(descriptor)
+        if self._port:
+            send(self._port, event)
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
         """Importing a file costs an emulated processor more than most of its tests."""

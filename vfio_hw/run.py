@@ -33,9 +33,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         " harness or the machine failed; 130 interrupted.",
     )
     guest.add_arguments(parser, several=True)
+    add_arguments(parser)
+    parser.set_defaults(function=run, takes_rest="options of pytest")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which tests run, and what becomes of them."""
     _add_selection(parser)
     _add_judgement(parser)
-    parser.set_defaults(function=run, takes_rest="options of pytest")
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -95,8 +100,11 @@ def _add_judgement(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the tests and return the exit status."""
+def run(args: argparse.Namespace, out: Path | None = None) -> int:
+    """Run the tests and return the exit status.
+
+    :param out: the directory of the record, made for it; None: as ``args`` says.
+    """
     if args.resume:
         if others := besides(args.words, args.rest, args.resume):
             print(
@@ -112,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         if args.seed is None:
             args.seed = random.SystemRandom().getrandbits(32)
         args.kernel = [guest.absolute(kernel) for kernel in args.kernel or [guest.DEFAULT_KERNEL]]
-        out = results_directory(args.results)
+        out = out or results_directory(args.results)
     log = EventLog(out / "events.jsonl")
     with log.held():
         note(log, args)

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from vfio_hw import guest
 from vfio_hw.errors import HarnessError
+from vfio_hw.report.events import PORT
 
 PROJECT = Path(__file__).parents[1]
 
-# Where the guest's events leave it.
-_EVENTS = "/dev/ttyS1"
 _COMPILING = 60.0  # seconds; two suffice
 
 
@@ -34,7 +33,7 @@ def pytest_line(
     # One word for option and value: what pytest does not know yet when it looks for its root, it
     # takes for a file.
     line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
-    line += [f"--events={_EVENTS}", f"--seed={seed}"]
+    line += [f"--events={PORT}", f"--seed={seed}"]
     line += ["--ignore=tests_hw/unit", "--ignore=tests_hw/harness"]
     if race_budget is not None:
         line.append(f"--race-budget={race_budget}")

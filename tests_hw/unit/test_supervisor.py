@@ -43,6 +43,7 @@ def supervised(tmp_path, monkeypatch):
         judge: Callable[[Result], Result] = lambda result: result,
         most_lost: int | None = None,
         before: list[dict] | None = None,
+        aside: dict[str, Callable] | None = None,
     ) -> list[Result]:
         script = iter(guests)
 
@@ -69,10 +70,25 @@ def supervised(tmp_path, monkeypatch):
             on_output=lambda data: None,
             most_lost=most_lost or len(guests),
             progress=restored(before or []),
+            aside=aside,
         ).run()
         return log.results()
 
     return play
+
+
+def test_what_is_set_aside_goes_to_its_guest_s_directory_and_not_into_the_record(
+    supervised, tmp_path
+):
+    taken = []
+    aside = {"coverage": lambda directory, event: taken.append((directory.name, event["archive"]))}
+    dies = [SESSION, {"event": "coverage", "archive": "1"}, STARTED]
+    ends = [SESSION, finished("b"), {"event": "coverage", "archive": "2"}]
+    supervised(
+        (dies, "Kernel panic", Ending.PANICKED, None), (ends, "", Ending.EXITED, 0), aside=aside
+    )
+    assert taken == [("guest-1", "1"), ("guest-2", "2")]
+    assert "archive" not in (tmp_path / "events.jsonl").read_text()
 
 
 def test_a_hang_is_the_running_tests(supervised):

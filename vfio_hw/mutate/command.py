@@ -13,7 +13,6 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import apply, corpus, variant
 from vfio_hw.mutate.judging import verdicts
 from vfio_hw.mutate.mutant import Mutant
-from vfio_hw.mutate.rebuild import source_of
 from vfio_hw.mutate.record import (
     BAD,
     CLEAN,
@@ -32,6 +31,7 @@ from vfio_hw.report.terminal import say
 from vfio_hw.run import HARNESS_WRONG, INTERRUPTED, OK, USAGE
 from vfio_hw.session import PROJECT, compile_tests, pytest_line, results_directory
 from vfio_hw.vm.kernels import Kernel
+from vfio_hw.vm.kernels.source import source_of
 
 _SURVIVORS = 1
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.vm.kernels import tools
+from vfio_hw.vm.kernels.source import source_of
 
 _COMMAND = re.compile(r"(?:saved)?cmd_\S+ := (.*)")
 _SECONDS = 300.0
@@ -45,12 +46,6 @@ def rebuilt(objects: Path, file: str, text: str, view: Path) -> list[Path]:
         final = f"{module}.ko"
         _run(view, final, _command(objects, final, f"linking {final}"), f"linking {final}")
     return [Path(f"{module}.ko") for module in modules]
-
-
-def source_of(objects: Path) -> Path:
-    """The source that was compiled there: linked when the kernel was built apart from it."""
-    link = objects / "source"
-    return link.resolve() if link.is_dir() else objects
 
 
 def _command(objects: Path, target: str, doing: str) -> str:

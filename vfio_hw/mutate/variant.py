@@ -13,9 +13,10 @@ from vfio_hw import cache
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate.apply import applied
 from vfio_hw.mutate.mutant import Mutant
-from vfio_hw.mutate.rebuild import rebuilt, source_of
+from vfio_hw.mutate.rebuild import rebuilt
 from vfio_hw.mutate.symbols import unresolved
 from vfio_hw.vm.kernels import Kernel, tools
+from vfio_hw.vm.kernels.source import source_of
 
 
 @dataclass(frozen=True)

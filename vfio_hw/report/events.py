@@ -25,7 +25,7 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,10 @@ from typing import Any
 from vfio_hw.errors import HarnessError
 
 Event = dict[str, Any]
+PORT = Path("/dev/ttyS1")
+"""Where events leave a guest."""
+Aside = Callable[[Path, Event], None]
+"""Takes what is not for the record: the directory of the guest that sent it, and the event."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,17 @@ def result_of(event: Event) -> Result:
         findings=list(event.get("findings", [])),
         judged=dict(event.get("judged", {})),
     )
+
+
+def send(port: Path, event: Event) -> None:
+    """Write an event to the port on which it leaves a guest; whole when this returns."""
+    descriptor = os.open(port, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        data = json.dumps(event).encode() + b"\n"
+        while data:
+            data = data[os.write(descriptor, data) :]
+    finally:
+        os.close(descriptor)
 
 
 class EventLog:

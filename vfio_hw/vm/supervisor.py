@@ -5,13 +5,13 @@ Tests are known here only by the names in the events; what they do is no busines
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vfio_hw.errors import MachineLost
-from vfio_hw.report.events import EventLog, Result, result_of
+from vfio_hw.report.events import Aside, EventLog, Result, result_of
 from vfio_hw.vm import machine
 from vfio_hw.vm.ending import Splat, explained, lines_of, result_of_end
 from vfio_hw.vm.machine import Deadlines, Ending, Guest, GuestRun
@@ -39,6 +39,7 @@ class Supervisor:
     :param splats: finds the reports in lines of a console.
     :param on_result: gets each result as it comes.
     :param progress: what an earlier supervisor came to.
+    :param aside: what takes events of these kinds, which are then not recorded.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Supervisor:
         on_output: Callable[[bytes], None],
         most_lost: int,
         progress: Progress | None = None,
+        aside: Mapping[str, Aside] | None = None,
     ) -> None:
         self._guest, self._out, self._log = guest, out, log
         self._deadlines, self._judge, self._splats = deadlines, judge, splats
         self._on_result, self._on_output, self._most_lost = on_result, on_output, most_lost
         self._progress = progress or Progress()
+        self._aside = aside or {}
 
     def run(self) -> Supervised:
         """Run all of it.
@@ -115,7 +118,11 @@ class Supervisor:
                 self._on_output(data)
 
             ended = machine.run(
-                guest, directory, deadlines=self._deadlines, on_event=self._take, on_output=keep
+                guest,
+                directory,
+                deadlines=self._deadlines,
+                on_event=lambda event: self._take(directory, event),
+                on_output=keep,
             )
         self._log.write(
             {
@@ -128,8 +135,11 @@ class Supervisor:
         )
         return ended
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take(self, directory: Path, event: dict[str, Any]) -> None:
         kind = event["event"]
+        if kind in self._aside:
+            self._aside[kind](directory, event)
+            return
         if kind == "finished":
             self._finish(result_of(event))
             return

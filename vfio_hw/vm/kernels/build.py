@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vfio_hw import cache
 from vfio_hw.cache import Say
-from vfio_hw.vm.kernels import config, image, progress, store, tools
+from vfio_hw.vm.kernels import config, image, profiling, progress, store, tools
 
 _TOOLS = (
     ("make", "make"),
@@ -63,6 +63,7 @@ def _compile(recipe: store.Recipe, source: Path, say: Say) -> tuple[float, int]:
     log.unlink(missing_ok=True)
     jobs = len(os.sched_getaffinity(0))
     make: list[str | Path] = ["make", f"-j{jobs}", "-C", source, f"O={recipe.objects}"]
+    make += profiling.variables(recipe.fragments)
     doing = f"building Linux {recipe.package.kernel_version}"
     start = time.monotonic()
     count = _line_counter(log)

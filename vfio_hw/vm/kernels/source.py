@@ -24,6 +24,12 @@ def directory(package: Package) -> Path:
     return cache.directory() / "source" / f"{package.name}_{version}"
 
 
+def source_of(objects: Path) -> Path:
+    """The source that was compiled there: linked when the kernel was built apart from it."""
+    link = objects / "source"
+    return link.resolve() if link.is_dir() else objects
+
+
 def provide(package: Package, archive: Archive, say: Say) -> Path:
     """The unpacked source, from the cache or else from the archive. The caller holds the lock.
 

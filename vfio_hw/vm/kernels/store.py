@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vfio_hw import cache
 from vfio_hw.errors import HarnessError
-from vfio_hw.vm.kernels import tools
+from vfio_hw.vm.kernels import profiling, tools
 from vfio_hw.vm.kernels.archive import Package
 
 _RECORD = "kernel.json"
@@ -71,10 +71,11 @@ def recipe(package: Package, fragments: tuple[str, ...], text: str) -> Recipe:
     :raises HarnessError: there is no gcc.
     """
     tools.require([("gcc", "gcc")], "building a kernel")
+    asked = "\n".join([text, *profiling.variables(fragments)])
     return Recipe(
         package=package,
         fragments=fragments,
-        fragment_hash=hashlib.sha256(text.encode()).hexdigest(),
+        fragment_hash=hashlib.sha256(asked.encode()).hexdigest(),
         compiler=compiler(),
         architecture=platform.machine(),
     )

@@ -1,0 +1,1 @@
+"""Which lines of VFIO a run reaches: collected in guests, merged, told."""
