@@ -7,6 +7,7 @@ fails the test in which it happened.
 import os
 import time
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,13 @@ from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import modules, writer
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Finding, Oracles
+from vfio_hw.race import hang
 from vfio_hw.report.events import Event, left, send
 from vfio_hw.report.known import known_finds
 from vfio_hw.verdict import Course, faults_of, faulty_device, memory_result, session_result, skips
 from vfio_hw.watchdog import RACE_BUDGET, Watchdog, deadline_for
+from vfio_hw.watchdog.evidence import of_a_hang
+from vfio_hw.watchdog.log import Log
 
 # What our own first process sets in a guest: everything there is the harness's to take.
 IN_GUEST = "VFIO_HW_GUEST"
@@ -144,6 +148,7 @@ class _Judge:
             supervised=in_guest and self._port is not None,
         )
         self._config.add_cleanup(self._watchdog.stop)
+        hang.witnesses[:] = [partial(of_a_hang, Log())]
         writer.ready()
         # Before the modules, so that what their loading says is heard.
         self._oracles = Oracles(alone=in_guest)

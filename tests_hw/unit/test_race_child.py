@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from vfio_hw.errors import HarnessError, KernelSplat
+from vfio_hw.race import hang as reports
 from vfio_hw.race.child import Child
 from vfio_hw.race.program import Memory, Slot, Step, close, openat, read, sleep_ns, syscall, write
 from vfio_hw.race.racer import Actor, Racer
@@ -204,3 +205,12 @@ def _readable(descriptor: int, seconds: float) -> bool:
 
 def _descriptors(pid: int) -> list[Path]:
     return sorted(Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_a_hang_says_what_the_witnesses_say(racer: Racer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "witnesses", [lambda: "held by pid 7", lambda: "blocked: nobody"])
+    racer.deadline = 0.2
+    ends = Slot("read end"), Slot("write end")
+    with pytest.raises(KernelSplat) as caught:
+        racer.round([pipe(*ends)], [Actor("reads", [read(ends[0], 1, decisive=True)])])
+    assert str(caught.value).splitlines()[-2:] == ["held by pid 7", "blocked: nobody"]

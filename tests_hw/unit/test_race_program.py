@@ -166,8 +166,8 @@ def read_with_stores(number: int) -> Step:
             "32 bits at 1 are not within 4 bytes",
         ),
         (
-            [read_with_stores(5)],
-            "at most 4 slots",
+            [read_with_stores(9)],
+            "at most 8 slots",
         ),
     ],
 )

@@ -5,7 +5,6 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Sequence
 from typing import Any
 
 from vfio_hw.errors import HarnessError
@@ -24,15 +23,11 @@ class Child:
     """A forked process in the engine's loop, and the memory shared with it.
 
     Every child has memory of its own: one that is given up for lost may write to it much later.
-
-    :param cpus: the CPUs that the actors are spread over, one after the other.
     """
 
-    def __init__(self, cpus: Sequence[int]) -> None:
+    def __init__(self) -> None:
         self._memory = ffi.from_buffer("struct race *", mmap.mmap(-1, ffi.sizeof("struct race")))
         self.shared: Any = self._memory[0]
-        for index in range(lib.RACE_ACTORS):
-            self.shared.actors[index].cpu = cpus[index % len(cpus)]
         self._channel, other = socket.socketpair()
         with other:
             self.pid = self._fork(other.fileno())

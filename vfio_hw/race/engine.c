@@ -1,38 +1,29 @@
-/* The race engine: straight-line programs of system calls, run by threads released at one instant.
+/* The race engine: straight-line programs of system calls, run by threads and processes that are
+ * released at one instant.
  *
  * Between the release of the barrier and the end of the last program nothing here allocates or locks,
- * and nothing is called but the programs' system calls, the clock, and sched_yield() when actors
- * share a CPU. */
+ * and nothing is called but the programs' system calls, the clock, and sleeps when actors share a CPU. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 
+#include "actor.h"
+#include "calls.h"
 #include "engine.h"
+#include "process.h"
 #include "step.h"
+#include "touch.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
+#include <sys/mman.h>
 #include <unistd.h>
-
-/* Time between the last arrival at the barrier and offset zero, for all to have seen the release. */
-#define LEAD_NS 10000
-
-/* Before that all must be seen to run, each looked at no longer ago than FRESH_NS, for TOGETHER_NS: a
- * CPU of a guest may be away, for milliseconds and more often than not where its host is busy. That
- * is waited for, but not longer than PATIENCE_NS. */
-#define FRESH_NS 4000
-#define TOGETHER_NS 20000
-#define PATIENCE_NS 20000000
 
 /* Where the descriptor of the channel to the parent is moved to. */
 #define CHANNEL 3
@@ -46,81 +37,19 @@ struct worker {
 static struct worker workers[RACE_ACTORS];
 static unsigned worker_count;
 static int all_finished; /* an eventfd */
-static unsigned arrived, finished;
-static int64_t release_ns;
-
-/* When each actor was last seen at the barrier; each on a cache line of its own. */
-static struct {
-    _Alignas(64) int64_t ns;
-} seen[RACE_ACTORS];
-
-static void wait_for_all_to_run(const struct race *race)
-{
-    int64_t now = now_ns(), since = now, end = now + PATIENCE_NS;
-
-    for (; now < end && now - since < TOGETHER_NS; now = now_ns()) {
-        for (unsigned i = 0; i < race->actor_count; i++)
-            if (now - __atomic_load_n(&seen[i].ns, __ATOMIC_RELAXED) > FRESH_NS)
-                since = now;
-        relax(race);
-    }
-}
-
-/* The last to arrive names the instant that all then wait for. */
-static int64_t pass_barrier(struct race *race, unsigned index)
-{
-    int64_t release;
-
-    if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == race->actor_count) {
-        __atomic_store_n(&seen[index].ns, INT64_MAX, __ATOMIC_RELAXED);
-        if (!race->crowded)
-            wait_for_all_to_run(race);
-        race->released_ns = now_ns() + LEAD_NS;
-        __atomic_store_n(&release_ns, race->released_ns, __ATOMIC_RELEASE);
-    }
-    while (!(release = __atomic_load_n(&release_ns, __ATOMIC_ACQUIRE))) {
-        __atomic_store_n(&seen[index].ns, now_ns(), __ATOMIC_RELAXED);
-        relax(race);
-    }
-    return release;
-}
-
-static int stay_on(int cpu)
-{
-    size_t size = CPU_ALLOC_SIZE(cpu + 1);
-    cpu_set_t *set = CPU_ALLOC(cpu + 1);
-    int error = 0;
-
-    if (!set)
-        return ENOMEM;
-    CPU_ZERO_S(size, set);
-    CPU_SET_S(cpu, size, set);
-    if (sched_setaffinity(0, size, set))
-        error = errno;
-    CPU_FREE(set);
-    return error;
-}
+static unsigned running; /* threads in this round */
 
 static void *work(void *given)
 {
     struct worker *worker = given;
-    struct race *race = worker->race;
-    struct race_actor *actor = &race->actors[worker->index];
-    char name[16];
 
-    snprintf(name, sizeof(name), "actor %u", worker->index);
-    prctl(PR_SET_NAME, name);
-    actor->thread = syscall(SYS_gettid);
-    actor->cpu_error = stay_on(actor->cpu);
+    introduce(worker->index);
+    touching = 0; /* its thread-local memory is there from now on */
     for (;;) {
-        int64_t start_ns;
-
         while (sem_wait(&worker->go))
             ;
-        start_ns = pass_barrier(race, worker->index) + (int64_t)actor->offset_ns;
-        wait_until(race, start_ns);
-        run(race, actor->program, start_ns);
-        if (__atomic_add_fetch(&finished, 1, __ATOMIC_ACQ_REL) == race->actor_count)
+        act(worker->race, worker->index);
+        if (!__atomic_sub_fetch(&running, 1, __ATOMIC_ACQ_REL))
             eventfd_write(all_finished, 1);
     }
     return NULL;
@@ -147,46 +76,106 @@ static int hire(struct race *race)
 static void close_left_open(struct race *race)
 {
     for (unsigned i = 0; i < RACE_SLOTS; i++) {
-        int64_t descriptor = slot_take(i);
+        int64_t value = slot_take(race, i);
 
-        race->left_open[i] = race->descriptors[i] && descriptor >= 0;
-        if (race->left_open[i]) {
-            race->closing = i;
-            close((int)descriptor);
-        }
+        race->left_open[i] = (race->descriptors[i] || race->mapped[i]) && value >= 0;
+        if (!race->left_open[i])
+            continue;
+        race->closing = i;
+        if (race->mapped[i])
+            munmap((void *)(uintptr_t)value, race->mapped[i]);
+        else
+            close((int)value);
     }
     race->closing = -1;
 }
 
 /* Waits for the last actor, or for the parent to give up or die. Then what the slots hold is closed
- * from here: an actor may be in a removal that waits for just that, and a process that is killed
- * closes nothing before its last thread is gone. */
-static int wait_for_actors(struct race *race)
+ * from here, and processes are killed: an actor may be in a removal that waits for just that, and a
+ * process that is killed closes nothing before its last thread is gone. */
+static int wait_for_actors(struct race *race, unsigned threads, unsigned children)
 {
-    struct pollfd events[] = {{.fd = all_finished, .events = POLLIN},
-                              {.fd = CHANNEL, .events = POLLIN}};
+    struct pollfd events[RACE_ACTORS + 2] = {{.fd = threads ? all_finished : -1, .events = POLLIN},
+                                             {.fd = CHANNEL, .events = POLLIN}};
     eventfd_t count;
 
-    while (poll(events, 2, -1) < 0)
-        ;
-    if (events[0].revents)
-        return eventfd_read(all_finished, &count) ? errno : 0;
-    close_left_open(race);
-    return ECANCELED;
+    while (threads || children) {
+        for (unsigned i = 0; i < RACE_ACTORS; i++)
+            events[i + 2] = (struct pollfd){.fd = processes[i].pidfd, .events = POLLIN};
+        if (poll(events, RACE_ACTORS + 2, -1) < 0)
+            continue;
+        for (unsigned i = 0; i < RACE_ACTORS; i++) {
+            if (processes[i].pidfd >= 0 && events[i + 2].revents) {
+                reap(race, i);
+                children--;
+            }
+        }
+        if (events[0].revents) {
+            if (eventfd_read(all_finished, &count))
+                return errno;
+            threads = 0;
+            events[0].fd = -1;
+        }
+        if (events[1].revents && (threads || children)) {
+            kill_processes();
+            close_left_open(race);
+            return ECANCELED;
+        }
+    }
+    return 0;
+}
+
+/* Processes first: begun by a thread that is alone still, but for those asleep. */
+static int begin_actors(struct race *race, unsigned *threads, unsigned *children)
+{
+    for (unsigned i = 0; i < race->actor_count; i++) {
+        if (race->actors[i].process) {
+            int error = begin_process(race, i);
+
+            if (error)
+                return error;
+            ++*children;
+        } else {
+            ++*threads;
+        }
+    }
+    running = *threads;
+    for (unsigned i = 0; i < race->actor_count; i++)
+        if (!race->actors[i].process)
+            sem_post(&workers[i].go);
+    return 0;
 }
 
 static int run_actors(struct race *race)
 {
+    unsigned threads = 0, children = 0;
     int error;
 
-    arrived = finished = 0;
-    release_ns = 0;
-    for (unsigned i = 0; i < race->actor_count; i++)
-        sem_post(&workers[i].go);
     prctl(PR_SET_PDEATHSIG, 0);
-    error = wait_for_actors(race);
+    error = begin_actors(race, &threads, &children);
+    if (!error)
+        error = wait_for_actors(race, threads, children);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     return error;
+}
+
+static void clear(struct race *race)
+{
+    memset(race->results, 0, sizeof(race->results));
+    race->released_ns = race->release_ns = 0;
+    race->arrived = race->busy = 0;
+    for (unsigned i = 0; i < race->actor_count; i++) {
+        struct race_actor *actor = &race->actors[i];
+
+        actor->arrived = actor->finished = 0;
+        actor->iterations = 0;
+        actor->status = 0;
+        actor->ended_ns = 0;
+        race->busy += !actor->storm;
+        if (actor->storm)
+            memset(race->tallies, 0, sizeof(race->tallies));
+    }
+    race->awaited = race->busy > 0;
 }
 
 static int run_round(struct race *race)
@@ -195,8 +184,7 @@ static int run_round(struct race *race)
 
     if (error)
         return error;
-    memset(race->results, 0, sizeof(race->results));
-    race->released_ns = 0;
+    clear(race);
     if (!run(race, race->prologue, now_ns()) && race->actor_count)
         error = run_actors(race);
     if (error)
@@ -221,6 +209,7 @@ static int settle(int channel, int parent)
     prctl(PR_SET_NAME, "race engine");
     for (int number = 1; number < NSIG; number++)
         signal(number, number == SIGINT || number == SIGPIPE ? SIG_IGN : SIG_DFL);
+    catch_faults();
     /* Both may be one of the numbers below: out of the way first. */
     channel = fcntl(channel, F_DUPFD_CLOEXEC, 4);
     null = fcntl(null, F_DUPFD_CLOEXEC, 4);
@@ -238,7 +227,9 @@ int race_serve(struct race *race, int channel, int parent)
     int error = settle(channel, parent);
     char byte;
 
-    memset(slots, 0xff, sizeof(slots));
+    memset(race->slots, 0xff, sizeof(race->slots));
+    for (unsigned i = 0; i < RACE_ACTORS; i++)
+        processes[i].pidfd = -1;
     while (!error && read(CHANNEL, &byte, 1) == 1) {
         error = run_round(race);
         if (!error && write(CHANNEL, &byte, 1) != 1)
@@ -249,20 +240,5 @@ int race_serve(struct race *race, int channel, int parent)
 
 long race_call_number(const char *name)
 {
-    static const struct {
-        const char *name;
-        long number;
-    } calls[] = {
-#define CALL(name) {#name, SYS_##name}
-        CALL(close), CALL(delete_module), CALL(dup), CALL(eventfd2), CALL(ioctl), CALL(kill),
-        CALL(memfd_create), CALL(mmap), CALL(munmap), CALL(nanosleep), CALL(openat),
-        CALL(pidfd_getfd), CALL(pidfd_open), CALL(pipe2), CALL(pread64), CALL(pwrite64),
-        CALL(read), CALL(write),
-#undef CALL
-    };
-
-    for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-        if (!strcmp(calls[i].name, name))
-            return calls[i].number;
-    return -1;
+    return number_of(name);
 }

@@ -1,11 +1,14 @@
 """What is known of a child whose round does not end: which call, and where in the kernel."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from vfio_hw.race.child import Child
 from vfio_hw.race.layout import Layout
 from vfio_hw.race.outcome import recorded
+
+# What else is to be asked of the kernel while a call hangs; set by who knows how.
+witnesses: list[Callable[[], str]] = []
 
 
 def running(child: Child, layout: Layout) -> list[str]:
@@ -21,17 +24,29 @@ def threads(child: Child, layout: Layout) -> str:
     """Each thread of the child: its call, state, wchan and kernel stack, as /proc has them."""
     serial = [*layout.prologue, *layout.epilogue]
     calls = {child.pid: _running(child, layout, serial)}
-    for actor, where in zip(child.shared.actors, layout.actors, strict=False):
-        calls[actor.thread] = _running(child, layout, where)
-    tasks = Path(f"/proc/{child.pid}/task")
-    alive = sorted(int(task.name) for task in tasks.iterdir()) if tasks.is_dir() else []
-    texts = [_thread(tasks / str(number), calls) for number in alive]
+    processes = [child.pid]
+    for actor, *where in zip(child.shared.actors, layout.setups, layout.actors, strict=False):
+        calls[actor.thread] = _running(child, layout, [step for steps in where for step in steps])
+        if actor.process and actor.thread:
+            processes.append(actor.thread)
+    alive = {int(task.name): task for process in processes for task in _tasks(process)}
+    texts = [_thread(alive[number], calls) for number in sorted(alive)]
     texts += [
         f"thread {number} is gone; its call: {', '.join(calls[number]) or 'none'}"
         for number in calls
         if number not in alive
     ]
     return "\n".join(texts)
+
+
+def witnessed() -> str:
+    """What the witnesses say, each after a line of its own; nothing when there are none."""
+    return "".join(f"\n{witness()}" for witness in witnesses)
+
+
+def _tasks(process: int) -> list[Path]:
+    tasks = Path(f"/proc/{process}/task")
+    return list(tasks.iterdir()) if tasks.is_dir() else []
 
 
 def _running(child: Child, layout: Layout, where: range | list[int]) -> list[str]:

@@ -1,9 +1,11 @@
 """Puts the programs of a round into the memory shared with the engine."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.race.actor import Actor
 from vfio_hw.race.program import Memory, Slot, Step
 from vfio_hw.uapi import ffi, lib
 
@@ -13,7 +15,8 @@ ALIGNMENT = 16
 class Layout:
     """One round, written to a ``struct race``; remembers which step and slot went where.
 
-    :ivar steps: all steps; the ranges ``prologue``, ``actors[i]`` and ``epilogue`` index it.
+    :ivar steps: all steps; the ranges ``prologue``, ``setups[i]``, ``actors[i]`` and ``epilogue``
+        index it.
     :raises HarnessError: when a round needs more of something than the engine has, or fills a
         slot twice.
     """
@@ -22,7 +25,7 @@ class Layout:
         self,
         shared: Any,
         prologue: Sequence[Step],
-        actors: Sequence[Sequence[Step]],
+        actors: Sequence[Actor],
         epilogue: Sequence[Step],
     ) -> None:
         if len(actors) > lib.RACE_ACTORS:
@@ -32,14 +35,32 @@ class Layout:
         self._arena_used = 0
         self._slots: dict[Slot, int] = {}
         self._filled: set[Slot] = set()
+        self._ours = True  # what steps fill slots with is the engine's own, to be closed by it
         self.steps: list[Step] = []
         self.prologue = self._add(shared.prologue, prologue)
-        self.actors = [
-            self._add(shared.actors[index].program, program) for index, program in enumerate(actors)
-        ]
+        self.setups: list[range] = []
+        self.actors: list[range] = []
+        for place, actor in zip(shared.actors, actors, strict=False):
+            self._add_actor(place, actor)
         self.epilogue = self._add(shared.epilogue, epilogue)
         shared.actor_count = len(actors)
         shared.closing = -1
+
+    def _add_actor(self, place: Any, actor: Actor) -> None:
+        place.slot = -1
+        if actor.pid is not None:
+            self._filled.add(actor.pid)
+            place.slot = self._slot(actor.pid)
+        self._ours = not actor.process
+        self.setups.append(self._add(place.setup, actor.setup))
+        self.actors.append(self._add(place.program, actor.program))
+        self._ours = True
+        place.process = actor.process
+        place.storm = actor.storm is not None
+        place.marked = self.actors[-1].start + actor.decisive
+        if actor.storm is not None:
+            place.storm_ns = round(actor.storm.seconds * 1e9)
+            place.storm_count = actor.storm.times
 
     def left_open(self) -> tuple[str, ...]:
         """The names of the slots that the engine had to close after the round."""
@@ -81,10 +102,13 @@ class Layout:
                 target.value = argument & 0xFFFF_FFFF_FFFF_FFFF
 
     def _slot(self, slot: Slot) -> int:
+        new = slot not in self._slots
         index = self._slots.setdefault(slot, len(self._slots))
         if index >= lib.RACE_SLOTS:
             raise HarnessError(f"a round has at most {lib.RACE_SLOTS} slots: use fewer")
-        self._shared.descriptors[index] = slot.descriptor
+        if new:
+            self._shared.descriptors[index] = slot.descriptor and not slot.mapping
+            self._shared.mapped[index] = slot.mapping
         return index
 
     def _fill(self, slot: Slot, step: Step) -> int:
@@ -92,7 +116,10 @@ class Layout:
         if slot in self._filled:
             raise HarnessError(f"{step.label} fills slot {slot.name} a second time: use another")
         self._filled.add(slot)
-        return self._slot(slot)
+        index = self._slot(slot)
+        if not self._ours:
+            self._shared.descriptors[index] = self._shared.mapped[index] = 0
+        return index
 
     def _memory(self, place: Any, memory: Memory, step: Step) -> int:
         size = len(memory.content)
@@ -101,19 +128,36 @@ class Layout:
         if self._arena_used > lib.RACE_ARENA:
             raise HarnessError(f"{step.label}: a round has {lib.RACE_ARENA} bytes of memory in all")
         ffi.memmove(ffi.cast("void *", address), memory.content, size)
-        for offset in (*memory.stores, *memory.loads):
-            if not 0 <= offset <= size - 4:
-                raise HarnessError(f"{step.label}: 32 bits at {offset} are not within {size} bytes")
+        for offset, slot in (*memory.stores.items(), *memory.loads.items()):
+            self._check(offset, _width(slot), size, step)
         for offset, slot in memory.stores.items():
-            self._copy(place.stores, place.store_count, address + offset, self._slot(slot))
+            copy = self._copy(place.stores, place.store_count, address + offset, _width(slot))
+            copy.slot = self._slot(slot)
             place.store_count += 1
         for offset, slot in memory.loads.items():
-            self._copy(place.loads, place.load_count, address + offset, self._fill(slot, step))
+            copy = self._copy(place.loads, place.load_count, address + offset, _width(slot))
+            copy.slot = self._fill(slot, step)
             place.load_count += 1
+        for offset, other in memory.pointers.items():
+            self._check(offset, 8, size, step)
+            pointer = self._memory(place, other, step).to_bytes(8, sys.byteorder)
+            ffi.memmove(ffi.cast("void *", address + offset), pointer, 8)
         return address
 
     @staticmethod
-    def _copy(copies: Any, used: int, address: int, slot: int) -> None:
+    def _check(offset: int, width: int, size: int, step: Step) -> None:
+        if not 0 <= offset <= size - width:
+            raise HarnessError(
+                f"{step.label}: {8 * width} bits at {offset} are not within {size} bytes"
+            )
+
+    @staticmethod
+    def _copy(copies: Any, used: int, address: int, width: int) -> Any:
         if used == lib.RACE_COPIES:
             raise HarnessError(f"a call moves at most {lib.RACE_COPIES} slots in or out of memory")
-        copies[used].address, copies[used].slot = address, slot
+        copies[used].address, copies[used].size = address, width
+        return copies[used]
+
+
+def _width(slot: Slot) -> int:
+    return 8 if slot.mapping else 4

@@ -23,10 +23,13 @@ class Slot:
     All actors of a round see the same slots, and all slots are empty when a round begins.
 
     :param descriptor: whether the engine closes what is left in it at the end of the round.
+    :param mapping: not 0: it holds the address of a mapping of so many bytes, which the engine
+        unmaps if it is left; such a number takes 64 bits in memory.
     """
 
     name: str
     descriptor: bool = True
+    mapping: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,19 +38,21 @@ class Memory:
 
     :param stores: slots whose value is written (32 bits) at an offset before the call.
     :param loads: slots that receive the 32 bits found at an offset after the call succeeded.
+    :param pointers: other memory, whose address (64 bits) is written at an offset.
     """
 
     content: bytes
     stores: Mapping[int, Slot] = field(default_factory=dict)
     loads: Mapping[int, Slot] = field(default_factory=dict)
+    pointers: Mapping[int, "Memory"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One system call.
+    """One system call, or a touch of memory.
 
     :param label: what reports call it; for an ioctl the header's name of the request.
-    :param number: the system call's number on this architecture.
+    :param number: the system call's number on this architecture; negative: RACE_LOAD, RACE_STORE.
     :param into: the slot that receives a successful result.
     :param takes: the first argument's slot is empty from this call on.
     :param delay_ns: busy wait since the end of the step before.
@@ -81,8 +86,7 @@ def syscall(name: str, *arguments: int | Slot | Memory, **options: Unpack[Option
     number = lib.race_call_number(name.encode())
     if number < 0:
         raise Unsupported(
-            f"the race engine has no system call {name} on this architecture: "
-            f"add it to race_call_number() in engine.c"
+            f"the race engine has no system call {name} on this architecture: add it to calls.h"
         )
     options.setdefault("label", name)
     return Step(number=number, arguments=arguments, **options)

@@ -2,28 +2,17 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat
 from vfio_hw.race import hang
+from vfio_hw.race.actor import POLICIES, Actor
 from vfio_hw.race.child import Child, ChildDied
 from vfio_hw.race.layout import Layout
-from vfio_hw.race.outcome import Call, Round, recorded
+from vfio_hw.race.outcome import Call, Round, ended, recorded, stormed
 from vfio_hw.race.program import Step
 
-
-@dataclass(frozen=True)
-class Actor:
-    """A program that runs against others, on a thread and, if there are enough, a CPU of its own.
-
-    :param program: at least one of its steps is decisive.
-    :param offset_ns: its start; only differences between the actors of a round count.
-    """
-
-    name: str
-    program: Sequence[Step]
-    offset_ns: int = 0
+__all__ = ["Actor", "Racer"]
 
 
 class Racer:
@@ -65,15 +54,19 @@ class Racer:
         :raises KernelRefused: a call of the prologue failed; the actors did not run.
         :raises HarnessError: the child ended by itself.
         """
-        for actor in actors:
-            if not any(step.decisive for step in actor.program):
-                raise HarnessError(f"actor {actor.name} has no decisive step: mark one")
-        child = self._child = self._child or Child(self._cpus)
-        layout = Layout(child.shared, prologue, [actor.program for actor in actors], epilogue)
+        _check_storms(actors)
+        child = self._child = self._child or Child()
+        layout = Layout(child.shared, prologue, actors, epilogue)
         first = min((actor.offset_ns for actor in actors), default=0)
         for place, actor in zip(child.shared.actors, actors, strict=False):
             place.offset_ns = actor.offset_ns - first
-        child.shared.crowded = len(actors) > len(self._cpus)
+            place.policy = POLICIES[actor.policy]
+            place.priority = int(actor.policy == "fifo")
+        for index, actor in enumerate(actors):
+            cpu = self._cpus[index % len(self._cpus)] if actor.cpu is None else actor.cpu
+            child.shared.actors[index].cpu = cpu
+        used = {child.shared.actors[index].cpu for index in range(len(actors))}
+        child.shared.crowded = len(used) < len(actors)
         try:
             child.run(self.deadline)
         except TimeoutError:
@@ -84,6 +77,7 @@ class Racer:
 
     def _hung(self, child: Child, layout: Layout) -> HarnessError:
         calls, threads = hang.running(child, layout), hang.threads(child, layout)
+        witnessed = hang.witnessed() if calls else ""
         end = self._give_up(child)
         if not calls:
             return HarnessError(
@@ -92,7 +86,7 @@ class Racer:
             )
         return KernelSplat(
             f"hang: {', '.join(calls)} did not return within {self.deadline:g} s\n{threads}\n"
-            f"process {child.pid} {end}",
+            f"process {child.pid} {end}{witnessed}",
             oracle="hang",
         )
 
@@ -118,23 +112,49 @@ def _result(child: Child, layout: Layout, actors: Sequence[Actor]) -> Round:
     for call in prologue:
         _expect_success(call)
     places = shared.actors[0 : len(actors)]
-    for place in places:
-        if place.cpu_error:
-            why = os.strerror(place.cpu_error)
-            raise HarnessError(f"an actor can not be kept on CPU {place.cpu} ({why}): leave it out")
+    for place, actor in zip(places, actors, strict=True):
+        if place.error:
+            why = os.strerror(place.error)
+            raise HarnessError(
+                f"an actor can not be kept on CPU {place.cpu} with policy {actor.policy} ({why}): "
+                f"leave it out"
+            )
+    setups, played = (
+        tuple(
+            ended(recorded(shared, steps, where), place)
+            for where, place in zip(programs, places, strict=True)
+        )
+        for programs in (layout.setups, layout.actors)
+    )
+    for setup in setups:
+        for call in setup:
+            _expect_success(call)
     return Round(
         names=tuple(actor.name for actor in actors),
         offsets_ns=tuple(place.offset_ns for place in places),
         prologue=prologue,
-        actors=tuple(recorded(shared, steps, where) for where in layout.actors),
+        actors=played,
         epilogue=recorded(shared, steps, layout.epilogue),
         released_ns=shared.released_ns,
         left_open=layout.left_open(),
+        setups=setups,
+        storms=tuple(stormed(shared, index, where) for index, where in enumerate(layout.actors)),
     )
 
 
+def _check_storms(actors: Sequence[Actor]) -> None:
+    endless = all(actor.storm is not None for actor in actors)
+    for actor in actors:
+        if endless and actor.storm is not None and not (actor.storm.seconds or actor.storm.times):
+            raise HarnessError(
+                f"the storm of actor {actor.name} has no end: bound it, or add an actor without one"
+            )
+
+
 def _expect_success(call: Call) -> None:
-    if call.error:
+    if call.error > 0:
         raise KernelRefused(call.error, call.step.label, "the prologue of a round")
-    if call.outcome != "ok":
+    if call.outcome == "skipped":
         raise HarnessError(f"{call.step.label} needs a slot that no call before it fills")
+    if call.outcome != "ok":
+        raise HarnessError(f"{call.step.label}, before the others began, came to: {call.outcome}")

@@ -2,64 +2,41 @@
 #ifndef VFIO_HW_RACE_STEP_H
 #define VFIO_HW_RACE_STEP_H
 
+#include "clock.h"
 #include "engine.h"
+#include "touch.h"
 
 #include <errno.h>
-#include <sched.h>
-#include <time.h>
 #include <unistd.h>
 
-static int64_t slots[RACE_SLOTS];
-
-static int64_t now_ns(void)
+static int64_t slot_get(const struct race *race, uint64_t slot)
 {
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+    return __atomic_load_n(&race->slots[slot], __ATOMIC_ACQUIRE);
 }
 
-static void relax(const struct race *race)
+static void slot_set(struct race *race, uint64_t slot, int64_t value)
 {
-    if (race->crowded)
-        sched_yield();
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
+    __atomic_store_n(&race->slots[slot], value, __ATOMIC_RELEASE);
 }
 
-static void wait_until(const struct race *race, int64_t time_ns)
+static int64_t slot_take(struct race *race, uint64_t slot)
 {
-    while (now_ns() < time_ns)
-        relax(race);
-}
-
-static int64_t slot_get(uint64_t slot)
-{
-    return __atomic_load_n(&slots[slot], __ATOMIC_ACQUIRE);
-}
-
-static void slot_set(uint64_t slot, int64_t value)
-{
-    __atomic_store_n(&slots[slot], value, __ATOMIC_RELEASE);
-}
-
-static int64_t slot_take(uint64_t slot)
-{
-    return __atomic_exchange_n(&slots[slot], -1, __ATOMIC_ACQ_REL);
+    return __atomic_exchange_n(&race->slots[slot], -1, __ATOMIC_ACQ_REL);
 }
 
 /* 0 when a slot that the step needs is empty. */
-static int gather(const struct race_step *step, long *arguments)
+static int gather(struct race *race, const struct race_step *step, long *arguments)
 {
     for (unsigned i = 0; i < step->store_count; i++) {
-        int64_t value = slot_get(step->stores[i].slot);
+        const struct race_copy *copy = &step->stores[i];
+        int64_t value = slot_get(race, copy->slot);
 
         if (value < 0)
             return 0;
-        *(uint32_t *)(uintptr_t)step->stores[i].address = (uint32_t)value;
+        if (copy->size == 8)
+            *(uint64_t *)(uintptr_t)copy->address = (uint64_t)value;
+        else
+            *(uint32_t *)(uintptr_t)copy->address = (uint32_t)value;
     }
     for (unsigned i = 0; i < 6; i++) {
         const struct race_argument *argument = &step->arguments[i];
@@ -68,20 +45,38 @@ static int gather(const struct race_step *step, long *arguments)
             arguments[i] = (long)argument->value;
             continue;
         }
-        arguments[i] = argument->kind == RACE_TAKE ? slot_take(argument->value)
-                                                   : slot_get(argument->value);
+        arguments[i] = argument->kind == RACE_TAKE ? slot_take(race, argument->value)
+                                                   : slot_get(race, argument->value);
         if (arguments[i] < 0)
             return 0;
     }
     return 1;
 }
 
-static void scatter(const struct race_step *step, int64_t value)
+static void scatter(struct race *race, const struct race_step *step, int64_t value)
 {
-    for (unsigned i = 0; i < step->load_count; i++)
-        slot_set(step->loads[i].slot, *(uint32_t *)(uintptr_t)step->loads[i].address);
+    for (unsigned i = 0; i < step->load_count; i++) {
+        const struct race_copy *copy = &step->loads[i];
+
+        if (copy->size == 8)
+            slot_set(race, copy->slot, *(int64_t *)(uintptr_t)copy->address);
+        else
+            slot_set(race, copy->slot, *(uint32_t *)(uintptr_t)copy->address);
+    }
     if (step->into >= 0)
-        slot_set((uint64_t)step->into, value);
+        slot_set(race, (uint64_t)step->into, value);
+}
+
+static int64_t call(const struct race_step *step, const long *arguments, int32_t *error)
+{
+    int64_t value;
+
+    if (step->number < 0)
+        return touch(step->number, arguments, error);
+    value = syscall(step->number, arguments[0], arguments[1], arguments[2], arguments[3],
+                    arguments[4], arguments[5]);
+    *error = value == -1 ? errno : 0;
+    return value;
 }
 
 /* Runs the steps in order, the first one's delay counted from start_ns; 0 when all succeeded. */
@@ -93,24 +88,24 @@ static int run(struct race *race, struct race_program program, int64_t start_ns)
         const struct race_step *step = &race->steps[i];
         struct race_result *result = &race->results[i];
         long arguments[6];
+        int32_t error;
 
         if (step->delay_ns)
             wait_until(race, start_ns + (int64_t)step->delay_ns);
-        if (!gather(step, arguments)) {
+        if (!gather(race, step, arguments)) {
             __atomic_store_n(&result->state, RACE_SKIPPED, __ATOMIC_RELEASE);
             failed = 1;
             continue;
         }
         __atomic_store_n(&result->state, RACE_RUNNING, __ATOMIC_RELEASE);
         result->start_ns = now_ns();
-        result->value = syscall(step->number, arguments[0], arguments[1], arguments[2],
-                                arguments[3], arguments[4], arguments[5]);
-        result->error = result->value == -1 ? errno : 0;
+        result->value = call(step, arguments, &error);
         result->end_ns = start_ns = now_ns();
-        if (result->error)
+        result->error = error;
+        if (error)
             failed = 1;
         else
-            scatter(step, result->value);
+            scatter(race, step, result->value);
         __atomic_store_n(&result->state, RACE_DONE, __ATOMIC_RELEASE);
     }
     return failed;

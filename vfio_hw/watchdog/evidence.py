@@ -11,6 +11,7 @@ from pathlib import Path
 from vfio_hw.host.process import PROC, Task, of_family, tasks
 from vfio_hw.host.questions import answers
 from vfio_hw.oracle.holders import holders
+from vfio_hw.watchdog.log import Log
 
 #: Seconds that all the evidence may take; a kernel that answers needs a small part of it.
 LONGEST = 30.0
@@ -83,6 +84,16 @@ def gathered(pid: int, kernel_says: Callable[[], list[str]]) -> Evidence:
         "\n".join(details),
         [task for task in family if task.state == _BLOCKED],
     )
+
+
+def of_a_hang(log: Log) -> str:
+    """The evidence on this process and its descendants, one of which hangs, as a text.
+
+    :param log: begun anew here.
+    """
+    log.begin()
+    evidence = gathered(os.getpid(), log.lines)
+    return f"{evidence.summary}\n{evidence.details}"
 
 
 def _everyone(end: float) -> list[Task]:
