@@ -56,9 +56,9 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
         selection=[*own, *args.selection, *args.rest],
     )
     machine, kernel = guest.described(args, line, terminal.say, PROJECT)
+    machine = replace(machine, packed=compile_tests(line))
     if gcov.counts(kernel):
         machine = replace(machine, argv=[*machine.argv, f"-p{gcov.PLUGIN}"])
-    compile_tests(line)
     progress = _begin(args, log, machine, kernel, out)
     supervisor = Supervisor(
         machine,
