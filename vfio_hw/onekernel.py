@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vfio_hw import guest
+from vfio_hw import guest, races
 from vfio_hw.coverage import collect, gcov
 from vfio_hw.errors import HarnessError, MachineLost
 from vfio_hw.oracle.splats import splats
@@ -68,6 +68,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
         judge=lambda result: judged(result, kernel.release, finds),
         splats=splats,
         on_result=terminal.tell,
+        on_event=terminal.follow,
         on_output=lambda data: None,
         most_lost=args.most_lost,
         progress=progress,
@@ -91,6 +92,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
             return Judged(KERNEL_WRONG, kernel.release, results)
         raise
     results = log.results()
+    races.note(args.kernel, kernel.release, results)
     gone = _gone(results, kernel, finds)
     status = _ended(results, supervised, out)
     status = HARNESS_WRONG if status == OK and gone and args.strict_known else status

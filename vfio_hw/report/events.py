@@ -9,6 +9,7 @@ resumed        the run goes on, after its harness or its machine had died
 guest          a guest was started: number
 session        in that guest: tests that will run, release of its kernel
 started        test
+racing         pair, seconds, rounds, edges, outcomes: how a race goes that is not over
 finished       test, verdict, seconds, text, oracle, properties, findings, judged
 again          test, text: why it is run once more, in the next guest
 unusable       text: the guest is not to be trusted with another test

@@ -37,7 +37,7 @@ class Supervisor:
         file of the names of those that are to be run yet.
     :param judge: has the last word on a result before it is recorded.
     :param splats: finds the reports in lines of a console.
-    :param on_result: gets each result as it comes.
+    :param on_result: gets each result as it comes; ``on_event`` every other event of a guest.
     :param progress: what an earlier supervisor came to.
     :param aside: what takes events of these kinds, which are then not recorded.
     """
@@ -53,6 +53,7 @@ class Supervisor:
         splats: Callable[[Sequence[str]], Sequence[Splat]],
         on_result: Callable[[Result], None],
         on_output: Callable[[bytes], None],
+        on_event: Callable[[dict[str, Any]], None] = lambda _: None,
         most_lost: int,
         progress: Progress | None = None,
         aside: Mapping[str, Aside] | None = None,
@@ -60,6 +61,7 @@ class Supervisor:
         self._guest, self._out, self._log = guest, out, log
         self._deadlines, self._judge, self._splats = deadlines, judge, splats
         self._on_result, self._on_output, self._most_lost = on_result, on_output, most_lost
+        self._on_event = on_event
         self._progress = progress or Progress()
         self._aside = aside or {}
 
@@ -144,6 +146,7 @@ class Supervisor:
             self._finish(result_of(event))
             return
         self._log.write(event)
+        self._on_event(event)
         if kind == "session":
             self._progress.plan(event["tests"])
         elif kind == "started":
