@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.fixtures import ByName
+from vfio_hw.race.calls import load, munmap
 from vfio_hw.race.catalogue.effects import REMOVED
 from vfio_hw.race.catalogue.entry import MEDIATED, PCI, Operation, alone, legal
 from vfio_hw.race.catalogue.irq import armed, disarmed, eventfd
-from vfio_hw.race.catalogue.region import mapping
+from vfio_hw.race.catalogue.region import bar_mapped
 from vfio_hw.race.catalogue.subject import World
 from vfio_hw.race.judges import removal_in_time
 from vfio_hw.race.outcome import Call, Round
-from vfio_hw.race.program import Memory, Slot, Step, close, openat, read, syscall
+from vfio_hw.race.program import Slot, Step, close, openat, read
 from vfio_hw.uapi import lib
-from vfio_hw.vfio.dma import PAGE
 
 IN_USE = ("legacy", "cdev")
 LATE_NS = 300_000
@@ -41,16 +41,9 @@ def test_a_removal_waits_for_the_last_mapping_of_the_device(subject, by_name: By
     """A mapping is a user like a descriptor: what it shows is there until it is unmapped."""
 
     def steps(world: World) -> list[Step]:
-        opened, where = mapping(world)
-        file = Slot("memfd")
-        return [
-            syscall("memfd_create", Memory(b"copy\0"), os.MFD_CLOEXEC, into=file),
-            opened,
-            close(world.device),
-            syscall("write", file, where, 4, delay_ns=LATE_NS, label="late read", decisive=True),
-            syscall("munmap", where, PAGE, label="munmap"),
-            close(file),
-        ]
+        opened, where = bar_mapped(world)
+        late = load(where, delay_ns=LATE_NS, decisive=True)
+        return [opened, close(world.device), late, munmap(where)]
 
     def judge(played: Round) -> str | None:
         taking = of(played, "write /sys")

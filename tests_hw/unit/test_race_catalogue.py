@@ -168,7 +168,7 @@ def test_every_pair_fits_into_the_engine(subject):
     shared = ffi.new("struct race *")[0]
     for pair in matrix():
         scene = scene_of(pair, replace(subject, kind=pair.kind))
-        Layout(shared, scene.prologue, [a.program for a in scene.actors], scene.epilogue)
+        Layout(shared, scene.prologue, scene.actors, scene.epilogue)
         assert all(any(step.decisive for step in actor.program) for actor in scene.actors)
 
 
@@ -178,4 +178,4 @@ def test_every_operation_alone_fits_into_the_engine(subject):
         for scene in operation.scenes:
             prepared = alone_of(operation, scene, subject)
             (actor,) = prepared.actors
-            Layout(shared, prepared.prologue, [actor.program], prepared.epilogue)
+            Layout(shared, prepared.prologue, [actor], prepared.epilogue)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+from vfio_hw.race.calls import dup
 from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, RESET, loses, resets
 from vfio_hw.race.catalogue.entry import INTERRUPTING, MEDIATED, RESETTABLE, Operation, alone, legal
 from vfio_hw.race.catalogue.subject import World
-from vfio_hw.race.program import Slot, Step, close, ioctl, syscall
+from vfio_hw.race.program import Slot, Step, close, ioctl
 from vfio_hw.uapi import CData, lib, struct
 
 #: The scenes in which the device is open, ready for use.
@@ -38,7 +39,7 @@ def duplicated(world: World) -> tuple[Step, ...]:
     copy = Slot("duplicate")
     info: CData = struct("vfio_device_info")
     return (
-        syscall("dup", world.device, into=copy, label="dup", decisive=True),
+        dup(world.device, copy, label="dup", decisive=True),
         ioctl(copy, "VFIO_DEVICE_GET_INFO", info),
         close(copy),
     )

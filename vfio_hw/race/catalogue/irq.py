@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from vfio_hw.race.catalogue.device import IN_USE, on_device
 from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, INTX_ON, IRQS_OFF, MSI_ON, loses
 from vfio_hw.race.catalogue.entry import INTERRUPTING, PCI, Legal, Operation, alone, legal
-from vfio_hw.race.catalogue.region import REGISTERS
+from vfio_hw.race.catalogue.region import register
 from vfio_hw.race.catalogue.subject import World
 from vfio_hw.race.program import Memory, Slot, Step, close, ioctl, memory, syscall
 from vfio_hw.uapi import ffi, lib, struct
@@ -92,8 +92,7 @@ def asking_to_release(world: World) -> tuple[Step, ...]:
 
 def ioeventfd(world: World) -> tuple[Step, ...]:
     """Lets an eventfd write to a register of BAR 0, and takes that back."""
-    place, _ = REGISTERS[world.subject.kind]
-    offset = world.subject.regions[lib.VFIO_PCI_BAR0_REGION_INDEX] + place
+    offset, _ = register(world)
     event, width = Slot("eventfd"), lib.VFIO_DEVICE_IOEVENTFD_32
     new = struct("vfio_device_ioeventfd", flags=width, offset=offset)
     old = struct("vfio_device_ioeventfd", flags=width, offset=offset, fd=-1)

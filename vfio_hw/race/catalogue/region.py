@@ -1,12 +1,10 @@
 """Operations on the regions of an open device: read, write, map, reach through the mapping."""
 
-import mmap
-import os
-
+from vfio_hw.race.calls import load, mapping, mmap, munmap, pread, pwrite
 from vfio_hw.race.catalogue.device import on_device
 from vfio_hw.race.catalogue.entry import KINDS, PCI
 from vfio_hw.race.catalogue.subject import World
-from vfio_hw.race.program import Memory, Slot, Step, close, syscall
+from vfio_hw.race.program import Slot, Step
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.dma import PAGE
 
@@ -27,66 +25,62 @@ _CACHE_LINE = 0x0C
 MAPPABLE = ("mdpy", "mbochs", *PCI)
 
 
-def _moved(call: str, world: World, index: int, place: int, width: int) -> tuple[Step, ...]:
-    at = world.subject.regions[index] + place
-    data = Memory(bytes(width))
-    return (syscall(call, world.device, data, width, at, decisive=True),)
+def _config(world: World) -> int:
+    return world.subject.regions[lib.VFIO_PCI_CONFIG_REGION_INDEX]
 
 
-def _config(call: str, place: int, width: int, world: World) -> tuple[Step, ...]:
-    return _moved(call, world, lib.VFIO_PCI_CONFIG_REGION_INDEX, place, width)
+def config_read(world: World) -> tuple[Step, ...]:
+    """Reads the vendor and device ids."""
+    return (pread(world.device, 4, _config(world), decisive=True),)
 
 
-def _bar(call: str, world: World) -> tuple[Step, ...]:
+def config_written(world: World) -> tuple[Step, ...]:
+    """Writes the cache line size."""
+    return (pwrite(world.device, b"\0", _config(world) + _CACHE_LINE, decisive=True),)
+
+
+def register(world: World) -> tuple[int, int]:
+    """Where that register is, and its width."""
     place, width = REGISTERS[world.subject.kind]
-    return _moved(call, world, lib.VFIO_PCI_BAR0_REGION_INDEX, place, width)
+    return world.subject.regions[lib.VFIO_PCI_BAR0_REGION_INDEX] + place, width
 
 
-def mapping(world: World, *, decisive: bool = False) -> tuple[Step, Slot]:
+def bar_read(world: World) -> tuple[Step, ...]:
+    """Reads the register."""
+    place, width = register(world)
+    return (pread(world.device, width, place, decisive=True),)
+
+
+def bar_written(world: World) -> tuple[Step, ...]:
+    """Writes 0 to the register."""
+    place, width = register(world)
+    return (pwrite(world.device, bytes(width), place, decisive=True),)
+
+
+def bar_mapped(world: World, *, decisive: bool = False) -> tuple[Step, Slot]:
     """Maps the first page of BAR 0; the slot gets the address."""
-    where = Slot("mapping", descriptor=False)
+    where = mapping("BAR 0", PAGE)
     offset = world.subject.regions[lib.VFIO_PCI_BAR0_REGION_INDEX]
-    protection = mmap.PROT_READ | mmap.PROT_WRITE
-    step = syscall(
-        "mmap",
-        0,
-        PAGE,
-        protection,
-        mmap.MAP_SHARED,
-        world.device,
-        offset,
-        into=where,
-        decisive=decisive,
-    )
-    return step, where
+    return mmap(where, world.device, offset, decisive=decisive), where
 
 
 def mapped(world: World) -> tuple[Step, ...]:
     """Maps a page of BAR 0, and unmaps it."""
-    step, where = mapping(world, decisive=True)
-    return step, syscall("munmap", where, PAGE)
+    step, where = bar_mapped(world, decisive=True)
+    return step, munmap(where)
 
 
 def reached(world: World) -> tuple[Step, ...]:
-    """Reads from a mapping of BAR 0, as the kernel does that copies from it."""
-    step, where = mapping(world)
-    file = Slot("memfd")
-    return (
-        syscall("memfd_create", Memory(b"copy\0"), os.MFD_CLOEXEC, into=file),
-        step,
-        syscall("write", file, where, 4, label="read a mapping", decisive=True),
-        syscall("munmap", where, PAGE),
-        close(file),
-    )
+    """Reads from a mapping of BAR 0."""
+    step, where = bar_mapped(world)
+    return step, load(where, decisive=True), munmap(where)
 
 
 OPERATIONS = (
-    on_device("read_config", lambda world: _config("pread64", 0, 4, world), kinds=KINDS),
-    on_device(
-        "write_config", lambda world: _config("pwrite64", _CACHE_LINE, 1, world), kinds=KINDS
-    ),
-    on_device("read_BAR", lambda world: _bar("pread64", world), kinds=KINDS),
-    on_device("write_BAR", lambda world: _bar("pwrite64", world), kinds=KINDS),
+    on_device("read_config", config_read, kinds=KINDS),
+    on_device("write_config", config_written, kinds=KINDS),
+    on_device("read_BAR", bar_read, kinds=KINDS),
+    on_device("write_BAR", bar_written, kinds=KINDS),
     on_device("mmap_BAR", mapped, kinds=MAPPABLE),
     on_device("read_mapped_BAR", reached, kinds=MAPPABLE),
 )
