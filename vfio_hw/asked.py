@@ -18,8 +18,10 @@ _OPTIONS = (
     "rest",
     "race_budget",
     "test_deadline",
+    "guests",
     "most_lost",
     "strict_known",
+    "vmcore",
 )
 
 

@@ -4,12 +4,13 @@ import argparse
 import contextlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.vm import accelerator, kernels
+from vfio_hw.vm.kernels import patched
 from vfio_hw.vm.machine import Guest
 from vfio_hw.vm.topology import topology
 
@@ -39,6 +40,20 @@ def add_arguments(
         "--modules", type=Path, metavar="DIRECTORY", help="modules of a bzImage given by path"
     )
     parser.add_argument(
+        "--patch",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        default=[],
+        help="a diff, or an mbox of mails that have one, on top of each kernel, in a copy of its"
+        " source; repeatable",
+    )
+    add_machine(parser)
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add those of them that are not about its kernel."""
+    parser.add_argument(
         "--accel",
         choices=["auto", "kvm", "tcg"],
         default="auto",
@@ -54,12 +69,13 @@ def add_arguments(
     parser.add_argument("--memory", default="2G", help="of the guest (default: 2G)")
 
 
-def arguments(args: argparse.Namespace) -> dict[str, str | int | None]:
+def arguments(args: argparse.Namespace) -> dict[str, str | int | list[str] | None]:
     """What those options were given, as JSON can hold it; paths as seen from anywhere."""
     named = args.kernel in kernels.NAMES
     return {
         "kernel": args.kernel if named else str(Path(args.kernel).absolute()),
         "modules": args.modules and str(args.modules.absolute()),
+        "patch": [str(path.absolute()) for path in args.patch],
         "accel": args.accel,
         "machine": args.machine,
         "cpus": args.cpus,
@@ -74,9 +90,14 @@ def absolute(kernel: str) -> str:
     return kernel if named else str(path.absolute())
 
 
-def set_arguments(args: argparse.Namespace, given: dict[str, str | int | None]) -> None:
+def set_arguments(args: argparse.Namespace, given: Mapping[str, Any]) -> None:
     """The inverse of :func:`arguments`."""
-    vars(args).update(given, modules=given["modules"] and Path(str(given["modules"])))
+    vars(args).update(
+        given,
+        modules=given["modules"] and Path(given["modules"]),
+        # A record may be older than this option.
+        patch=[Path(path) for path in given.get("patch", ())],
+    )
 
 
 def described(
@@ -85,6 +106,8 @@ def described(
     """The guest that the options describe; its kernel is built when it has to be."""
     machine = topology(args.machine)
     kernel = kernels.get(args.kernel, modules=args.modules, say=say)
+    if args.patch:
+        kernel = patched.get(kernel, args.patch, say)
     guest = Guest(
         image=kernel.image,
         modules=kernel.modules,
@@ -103,7 +126,7 @@ def described(
         accelerator=accelerator.chosen(
             args.accel,
             image=kernel.image,
-            known_to_boot=args.kernel in kernels.NAMES,
+            known_to_boot=args.kernel in kernels.NAMES and not args.patch,
             say=say,
         ),
         cpus=args.cpus,

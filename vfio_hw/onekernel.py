@@ -4,23 +4,26 @@ import argparse
 import contextlib
 import errno
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vfio_hw import guest, races
+from vfio_hw import guest
 from vfio_hw.coverage import collect, gcov
 from vfio_hw.errors import HarnessError, MachineLost
 from vfio_hw.oracle.splats import splats
 from vfio_hw.report import terminal
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import Known, judged, known_finds, vanished
-from vfio_hw.session import PROJECT, compile_tests, pytest_line
-from vfio_hw.vm import kernels
+from vfio_hw.session import PROJECT, collected, compile_tests, pytest_line
+from vfio_hw.sharing import shared_out
+from vfio_hw.vm import kernels, lanes
+from vfio_hw.vm.kernels import decoding
 from vfio_hw.vm.kernels.config import settings
-from vfio_hw.vm.machine import Deadlines, Guest
+from vfio_hw.vm.machine import Deadlines, Guest, GuestRun
 from vfio_hw.vm.progress import Progress, restored
-from vfio_hw.vm.supervisor import Supervised, Supervisor
+from vfio_hw.vm.supervisor import Losses, Supervised, Supervisor
 from vfio_hw.watchdog import RACE_BUDGET, REPORT_SECONDS, deadline_for
 
 OK, KERNEL_WRONG, USAGE, HARNESS_WRONG, INTERRUPTED = 0, 1, 2, 3, 130
@@ -56,27 +59,37 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
         selection=[*own, *args.selection, *args.rest],
     )
     machine, kernel = guest.described(args, line, terminal.say, PROJECT)
-    machine = replace(machine, packed=compile_tests(line))
     if gcov.counts(kernel):
         machine = replace(machine, argv=[*machine.argv, f"-p{gcov.PLUGIN}"])
+    compile_tests(line)
     progress = _begin(args, log, machine, kernel, out)
-    supervisor = Supervisor(
-        machine,
-        out,
-        log,
-        deadlines=Deadlines(silence=deadline + REPORT_SECONDS, whole=4 * 3600.0),
-        judge=lambda result: judged(result, kernel.release, finds),
-        splats=splats,
-        on_result=terminal.tell,
-        on_event=terminal.follow,
-        on_output=lambda data: None,
-        most_lost=args.most_lost,
-        progress=progress,
-        aside={collect.KIND: gcov.keep},
-    )
+    losses, telling = Losses(args.most_lost), threading.Lock()
+
+    def tell(result: Result) -> None:
+        with telling:
+            terminal.tell(result)
+
+    def supervisor(share: Progress) -> Supervisor:
+        return Supervisor(
+            replace(machine, vmcore=args.vmcore),
+            out,
+            log,
+            deadlines=Deadlines(silence=deadline + REPORT_SECONDS, whole=4 * 3600.0),
+            judge=lambda result: judged(result, kernel.release, finds),
+            splats=splats,
+            on_result=tell,
+            on_output=lambda data: None,
+            most_lost=args.most_lost,
+            progress=share,
+            losses=losses,
+            aside={collect.KIND: gcov.keep},
+            advise=lambda ended: _advised(kernel, ended),
+        )
+
     try:
         with _roomy(out):
-            supervised = supervisor.run()
+            shares = _shares(progress, line, args, log)
+            supervised = lanes.side_by_side([supervisor(share) for share in shares], losses)
     except KeyboardInterrupt:
         terminal.say(
             "interrupted: the guest is gone; what was finished is kept, go on with:"
@@ -92,11 +105,36 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
             return Judged(KERNEL_WRONG, kernel.release, results)
         raise
     results = log.results()
-    races.note(args.kernel, kernel.release, results)
     gone = _gone(results, kernel, finds)
     status = _ended(results, supervised, out)
     status = HARNESS_WRONG if status == OK and gone and args.strict_known else status
     return Judged(status, kernel.release, results)
+
+
+def _shares(
+    progress: Progress, line: Sequence[str], args: argparse.Namespace, log: EventLog
+) -> list[Progress]:
+    """One for each guest that runs at the same time; with one guest, the whole."""
+    guests = args.guests or lanes.fitting(args.cpus, args.memory)
+    if guests == 1 or progress.done:
+        return [progress]
+    if progress.planned is None:
+        # What can not be collected here, a guest tells why.
+        tests = collected(line)
+        if not tests:
+            return [progress]
+        log.write({"event": "plan", "tests": tests})
+        progress.planned = tests
+    shares = progress.shares(shared_out(progress.left, guests))
+    terminal.say(f"{len(progress.left)} tests in {len(shares)} guests at a time")
+    return shares
+
+
+def _advised(kernel: kernels.Kernel, ended: GuestRun) -> str:
+    """What to do about a panic; says it, beside the result that it becomes a part of."""
+    text = decoding.advice(kernel, ended.console)
+    terminal.say("\n".join(filter(None, [ended.dump, text])))
+    return text
 
 
 @contextlib.contextmanager

@@ -6,9 +6,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from vfio_hw import guest, races, several
+from vfio_hw import guest, several
 from vfio_hw.asked import ask_again, begun, besides, note
-from vfio_hw.errors import HarnessError
 from vfio_hw.onekernel import (
     HARNESS_WRONG,
     INTERRUPTED,
@@ -20,7 +19,17 @@ from vfio_hw.onekernel import (
 from vfio_hw.report.events import EventLog
 from vfio_hw.session import results_directory
 
-__all__ = ["HARNESS_WRONG", "INTERRUPTED", "KERNEL_WRONG", "OK", "USAGE", "add_parser", "run"]
+__all__ = [
+    "HARNESS_WRONG",
+    "INTERRUPTED",
+    "KERNEL_WRONG",
+    "OK",
+    "USAGE",
+    "add_judgement",
+    "add_parser",
+    "add_selection",
+    "run",
+]
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -40,12 +49,24 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which tests run, and what becomes of them."""
-    _add_selection(parser)
-    _add_judgement(parser)
-    races.add_arguments(parser)
+    add_selection(parser)
+    parser.add_argument(
+        "selection",
+        nargs="*",
+        metavar="SELECTION",
+        help="files, directories, FILE::TEST; after -- also options of pytest, such as -k WORDS"
+        " (default: all hardware tests)",
+    )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="DIRECTORY",
+        help="go on with the run of which this is the record, as it was begun",
+    )
+    add_judgement(parser)
 
 
-def _add_selection(parser: argparse.ArgumentParser) -> None:
+def add_selection(parser: argparse.ArgumentParser) -> None:
     """Which tests run, on what."""
     parser.add_argument(
         "--device",
@@ -61,16 +82,9 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         " every time",
     )
     parser.add_argument("--seed", type=guest.whole, help="seed of all random choices")
-    parser.add_argument(
-        "selection",
-        nargs="*",
-        metavar="SELECTION",
-        help="files, directories, FILE::TEST; after -- also options of pytest, such as -k WORDS"
-        " (default: all hardware tests)",
-    )
 
 
-def _add_judgement(parser: argparse.ArgumentParser) -> None:
+def add_judgement(parser: argparse.ArgumentParser) -> None:
     """How long things may take, and what becomes of the verdict."""
     parser.add_argument(
         "--race-budget", type=guest.seconds, metavar="SECONDS", help="time that each race may take"
@@ -83,17 +97,23 @@ def _add_judgement(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--results", type=Path, metavar="DIRECTORY", help="where the record goes")
     parser.add_argument(
-        "--resume",
-        type=Path,
-        metavar="DIRECTORY",
-        help="go on with the run of which this is the record, as it was begun",
-    )
-    parser.add_argument(
         "--most-lost",
         type=guest.whole,
         default=3,
         metavar="N",
         help="give up after so many guests died or could not be trusted any more (default: 3)",
+    )
+    parser.add_argument(
+        "--guests",
+        type=guest.whole,
+        metavar="N",
+        help="so many at a time, each with a part of the files (default: as many as there are"
+        " processors and memory for)",
+    )
+    parser.add_argument(
+        "--vmcore",
+        action="store_true",
+        help="keep the memory of a guest whose kernel panics, compressed, beside its console",
     )
     parser.add_argument(
         "--strict-known",
@@ -122,11 +142,6 @@ def run(args: argparse.Namespace, out: Path | None = None) -> int:
         if args.seed is None:
             args.seed = random.SystemRandom().getrandbits(32)
         args.kernel = [guest.absolute(kernel) for kernel in args.kernel or [guest.DEFAULT_KERNEL]]
-        try:
-            races.plan(args)
-        except HarnessError as error:
-            print(f"vfio-hw: {error}", file=sys.stderr)
-            return USAGE
         out = out or results_directory(args.results)
     log = EventLog(out / "events.jsonl")
     with log.held():

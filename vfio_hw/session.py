@@ -5,7 +5,6 @@ import datetime
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,32 +41,46 @@ def pytest_line(
     return [*line, *selection]
 
 
-def compile_tests(line: Sequence[str]) -> list[Path]:
+def compile_tests(line: Sequence[str]) -> None:
     """Let the bytecode of the tests that ``line`` selects be in the checkout, if it can be written.
 
     pytest writes it when it imports a test; what it writes in a guest is gone with the guest, and
     an emulated processor needs longer to compile all tests than to run most of them.
-
-    :returns: the files that a guest will read when it runs them, for :attr:`Guest.packed`.
     """
     command = [word for word in line if not word.startswith("--events=")]
     # Set in many containers, where it spares the image and costs every guest half a minute.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    with tempfile.TemporaryDirectory(prefix="vfio-hw-") as directory:
-        imported = Path(directory, "imported")
-        note = ["-p", "vfio_hw.imported", f"--imported={imported}", "--collect-only", "-qq"]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(
-                [*command, *note],
-                cwd=PROJECT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=_COMPILING,
-                check=False,  # whatever is wrong with the selection, the guest tells
-            )
-        return list(map(Path, imported.read_text().splitlines())) if imported.exists() else []
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            [*command, "--collect-only", "-qq"],
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_COMPILING,
+            check=False,  # whatever is wrong with the selection, the guest tells
+        )
+
+
+def collected(line: Sequence[str]) -> list[str]:
+    """The tests that a line of pytest would run here, without running them; none when it fails."""
+    command = [word for word in line if not word.startswith("--events=")]
+    try:
+        done = subprocess.run(
+            [*command, "--collect-only", "-q"],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_COMPILING,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return []
+    # The names come first, then an empty line and a summary.
+    names = done.stdout.partition("\n\n")[0].splitlines()
+    return names if done.returncode == 0 else []
 
 
 def results_directory(wanted: Path | None, prefix: str = "") -> Path:

@@ -1,9 +1,11 @@
 """This file checks that the four endings of a guest are told apart, each within its deadline."""
 
 import dataclasses
+import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from vfio_hw.vm.machine import Deadlines, Ending, run
@@ -31,6 +33,44 @@ def test_a_panic_is_a_panic_and_keeps_its_trace(ran):
     assert ended.ending is Ending.PANICKED
     assert "sysrq triggered crash" in ended.text
     assert "Call Trace" in ended.console.read_text(errors="replace")
+
+
+def test_the_memory_of_a_guest_that_panicked_is_kept_on_request(guest, tmp_path):
+    panics = guest(["sh", "-c", "echo c > /proc/sysrq-trigger; sleep 1000"])
+    wanted = dataclasses.replace(panics, vmcore=True, memory="512M")
+    ended = run(wanted, tmp_path / "out", deadlines=Deadlines(whole=90.0))
+    assert ended.ending is Ending.PANICKED
+    kept = tmp_path / "out" / "vmcore"
+    assert str(kept) in ended.dump
+    with kept.open("rb") as file:
+        head = file.read(1 << 20)
+    # How QEMU writes kdump's format, and what the dump says of its kernel.
+    assert head.startswith(b"makedumpfile")
+    assert b"KDUMP" in head
+    assert kept.stat().st_size < 512 << 20
+
+
+def test_a_panic_while_it_boots_is_one_too(guest, tmp_path):
+    never = dataclasses.replace(guest(["true"]), append=["rdinit=/no/such/init", "root=/dev/none"])
+    ended = run(never, tmp_path / "out", deadlines=Deadlines(boot=30.0))
+    assert ended.ending is Ending.PANICKED
+    assert "not syncing" in ended.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_qemu_that_is_killed_tells_against_nobody(guest, tmp_path, number):
+    def kill(event):
+        (qemu,) = [
+            child
+            for child in psutil.Process().children(recursive=True)
+            if child.name().startswith("qemu-system")
+        ]
+        qemu.send_signal(number)
+
+    says = ["sh", "-c", 'echo \'{"event": "here"}\' > /dev/ttyS1; sleep 1000']
+    ended = run(guest(says), tmp_path / "out", deadlines=Deadlines(whole=60.0), on_event=kill)
+    assert ended.ending is Ending.CUT_OFF
+    assert "QEMU was killed" in ended.text
 
 
 def test_a_reset_without_a_word_is_the_kernels_too(ran):

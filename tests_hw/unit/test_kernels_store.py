@@ -157,7 +157,7 @@ def test_without_the_fallback_both_reasons_are_given(monkeypatch):
         names.get("latest", say=print)
 
 
-@pytest.mark.parametrize("name", ["latest-fast", "6.6-cov", "distro", "5.10", ""])
+@pytest.mark.parametrize("name", ["latest-fast", "6.6-cov", "debian", "5.10", ""])
 def test_an_unknown_name_is_refused_with_those_that_are_known(name):
     with pytest.raises(HarnessError, match=r"latest, latest-debug, .*6\.12, .*6\.1"):
         names.get(name, say=print)

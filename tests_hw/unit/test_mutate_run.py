@@ -38,9 +38,10 @@ PATCH = """\
 @@ @@
 - a();
 """
-GUEST: dict[str, str | int | None] = {
+GUEST: dict[str, str | int | list[str] | None] = {
     "kernel": "latest",
     "modules": None,
+    "patch": [],
     "accel": "tcg",
     "machine": "intel-iommu",
     "cpus": 4,

@@ -47,7 +47,7 @@ def supervised(tmp_path, monkeypatch):
     ) -> list[Result]:
         script = iter(guests)
 
-        def run(guest, out, *, deadlines, on_event: Callable, on_output: Callable) -> GuestRun:
+        def run(guest, out, *, deadlines, on_event, on_output, stop) -> GuestRun:
             events, console, ending, status = next(script)
             for event in events:
                 on_event(event)
@@ -240,7 +240,7 @@ def test_a_supervisor_goes_on_where_another_was_killed(supervised):
 
 
 def test_a_harness_that_a_test_has_killed_three_times_does_not_try_it_again(supervised):
-    killed = [{"event": "guest", "number": 1}, SESSION, STARTED]
+    killed = [{"event": "guest", "number": 1}, SESSION, STARTED, {"event": "resumed"}]
     rest = ([SESSION, finished("b")], "", Ending.EXITED, 0)
     results = supervised(rest, before=killed * 3)
     assert [(r.test, r.verdict) for r in results] == [("a", "error"), ("b", "passed")]

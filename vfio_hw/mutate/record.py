@@ -43,7 +43,7 @@ class Verdict:
 class Asked:
     """What a run was asked for, and so what a later one has to go on with."""
 
-    guest: dict[str, str | int | None]
+    guest: dict[str, str | int | list[str] | None]
     """The options of :func:`vfio_hw.guest.add_arguments`."""
     corpus: str
     only: list[str]

@@ -6,16 +6,18 @@ Every other output is made from this file.  The objects, by their ``event``:
 asked          kernels, guest, options: what the command line said
 run            kernel, accelerator, machine, seed, arguments
 resumed        the run goes on, after its harness or its machine had died
+plan           tests: all of them, when several guests share them
 guest          a guest was started: number
 session        in that guest: tests that will run, release of its kernel
 started        test
-racing         pair, seconds, rounds, edges, outcomes: how a race goes that is not over
 finished       test, verdict, seconds, text, oracle, properties, findings, judged
 again          test, text: why it is run once more, in the next guest
 unusable       text: the guest is not to be trusted with another test
 guest_ended    number, ending, seconds, text
 stopped        text: why tests are left over
 =============  ================================================================================
+
+What a guest has said has its number too, as ``guest``.
 
 A verdict is ``passed``, ``failed`` (the kernel is wrong), ``known`` (it is, in a way that has its
 page in docs/finds), ``skipped`` or ``error`` (the harness or the machine is wrong).
@@ -26,6 +28,7 @@ import errno
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -91,6 +94,7 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -113,7 +117,7 @@ class EventLog:
         stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
         line = json.dumps(stamped, ensure_ascii=True).encode() + b"\n"
         try:
-            with self.path.open("a+b", buffering=0) as file:
+            with self._lock, self.path.open("a+b", buffering=0) as file:
                 # A record that was cut short is ended first, or it would take this one with it.
                 if file.tell():
                     file.seek(-1, os.SEEK_END)

@@ -1,60 +1,32 @@
 """One guest from power-on to its end, and which end that was."""
 
 import contextlib
-import enum
 import json
 import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vfio_hw.vm.power import PORT_SIZE, Guest, power_on
+from vfio_hw.vm import vmcore
+from vfio_hw.vm.outcome import Deadlines, Ending, GuestRun
+from vfio_hw.vm.power import PORT_SIZE, Guest, Powered, power_on
+from vfio_hw.vm.qmp import Qmp
+from vfio_hw.vm.requests import Requests
 
 _ALIVE = b"Linux version"
 _PANIC = b"Kernel panic - not syncing"
 # What QEMU says when it is asked to end, and then ends as if its guest had powered off.
 _TERMINATED = "terminating on signal"
-_CONSOLE, _EVENTS, _OUTPUT = range(3)
+_CONSOLE, _EVENTS, _OUTPUT, _MONITOR, _REQUESTS = range(5)
 # A panic prints its trace after the sentence that we recognise it by.
 _LAST_WORDS = 3.0
 
 Event = dict[str, Any]
-
-
-class Ending(enum.Enum):
-    """How a guest ended, and so whom its end speaks of."""
-
-    EXITED = "exited"  # the command ran to its end; its status is known
-    PANICKED = "panicked"  # the guest's kernel died: a verdict on the kernel
-    HUNG = "hung"  # nothing more came before a deadline: on the kernel too
-    NO_BOOT = "no boot"  # QEMU failed or no kernel spoke: a verdict on the machine
-    CUT_OFF = "cut off"  # QEMU failed later, was killed, or ran for too long: on neither
-
-
-@dataclass(frozen=True)
-class GuestRun:
-    """The end of one guest."""
-
-    ending: Ending
-    status: int | None
-    seconds: float
-    console: Path
-    text: str  # one sentence on what happened
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """Seconds that each stretch of a guest's life may take."""
-
-    boot: float = 60.0  # until our first process runs, and from then until the first event
-    silence: float | None = None  # between two events, from then on
-    farewell: float = 10.0  # between two events, once the guest has said that it is unusable
-    whole: float = 3600.0  # from power-on to the end
 
 
 def run(
@@ -64,15 +36,19 @@ def run(
     deadlines: Deadlines | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
     on_output: Callable[[bytes], None] = lambda data: None,
+    stop: threading.Event | None = None,
 ) -> GuestRun:
     """Boot ``guest``, run its command, and tell how it ended; never later than its deadlines.
 
     :param out: directory for ``console.log`` and ``qemu.log``; made when missing.
     :param on_event: gets every object that arrives on the event port.
+    :param stop: when another thread sets it, the guest is cut off within a second.
     :raises HarnessError: when QEMU is not installed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    return _Life(guest, out, deadlines or Deadlines(), on_event, on_output).lived()
+    life = _Life(guest, out, deadlines or Deadlines(), on_event, on_output)
+    life.stop = stop or life.stop
+    return life.lived()
 
 
 class _Life:
@@ -86,6 +62,7 @@ class _Life:
     ) -> None:
         self._guest, self._out, self._deadlines = guest, out, deadlines
         self._on_event, self._on_output = on_event, on_output
+        self.stop = threading.Event()
         self._console, self._pending = bytearray(), b""
         self._status: int | None = None
         self._booted = self._spoken = self._unusable = self._ended_itself = False
@@ -95,43 +72,62 @@ class _Life:
 
     def lived(self) -> GuestRun:
         """Power on, listen until an end, power off."""
+        dump = ""
         with (self._out / "console.log").open("ab") as console:
-            process, ports = power_on(self._guest, self._out / "qemu.log")
+            powered = power_on(self._guest, self._out / "qemu.log")
             try:
-                self._listen(process, ports, console)
+                monitor = Qmp(powered.monitor)
+                self._listen(powered, monitor, console)
+                if self._guest.vmcore and self._panicked_at is not None:
+                    dump = vmcore.dumped(monitor, self._out / "vmcore")
             finally:
-                process.kill()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=10.0)
-                for port in ports:
-                    os.close(port)
-        ending, text = self._judged(process.returncode or 0)
+                powered.off()
+        ending, text = self._judged(powered.process.returncode or 0)
         seconds = time.monotonic() - self._started
-        return GuestRun(ending, self._status, seconds, self._out / "console.log", text)
+        return GuestRun(ending, self._status, seconds, self._out / "console.log", text, dump)
 
-    def _listen(
-        self, process: subprocess.Popen[bytes], ports: list[int], console: BinaryIO
-    ) -> None:
+    def _listen(self, powered: Powered, monitor: Qmp, console: BinaryIO) -> None:
+        requests = Requests(powered.requests, monitor, self._on_event)
         with selectors.DefaultSelector() as selector:
-            for number, port in enumerate(ports):
+            for number, port in enumerate(powered.ports):
                 selector.register(port, selectors.EVENT_READ, number)
-            while selector.get_map():
-                if self._status is not None or self._failure:
+            open_ports = len(powered.ports)
+            selector.register(monitor, selectors.EVENT_READ, _MONITOR)
+            selector.register(requests, selectors.EVENT_READ, _REQUESTS)
+            while open_ports:
+                if self._status is not None or self._failure or self.stop.is_set():
                     return
                 left = self._time_left()
-                ready = selector.select(min(max(left, 0.0), 1.0))
+                soon = min(max(min(left, requests.time_left()), 0.0), 1.0)
+                ready = selector.select(soon)
+                requests.go_on()
                 # Late is only a guest that has nothing to say: it may be us who were not listening.
                 if left <= 0 and not ready:
                     return
                 for key, _ in ready:
-                    data = os.read(key.fd, PORT_SIZE)
-                    if not data:
-                        selector.unregister(key.fileobj)
-                    self._take(key.data, data, console)
+                    if key.data == _MONITOR:
+                        self._monitored(selector, monitor, requests)
+                    elif key.data == _REQUESTS:
+                        if not requests.take():
+                            selector.unregister(requests)
+                    else:
+                        data = os.read(key.fd, PORT_SIZE)
+                        if not data:
+                            selector.unregister(key.fileobj)
+                            open_ports -= 1
+                        self._take(key.data, data, console)
         # QEMU has closed its ports, so it is about to end; its status tells why.
         self._ended_itself = True
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=5.0)
+            powered.process.wait(timeout=5.0)
+
+    def _monitored(
+        self, selector: selectors.BaseSelector, monitor: Qmp, requests: Requests
+    ) -> None:
+        try:
+            requests.pass_on(monitor.heard())
+        except EOFError:
+            selector.unregister(monitor)
 
     def _take(self, port: int, data: bytes, console: BinaryIO) -> None:
         if port == _CONSOLE:
@@ -189,6 +185,8 @@ class _Life:
             start = self._console.index(_PANIC)
             line = bytes(self._console[start:]).splitlines()[0]
             return Ending.PANICKED, line.decode(errors="replace")
+        if self.stop.is_set():
+            return Ending.CUT_OFF, "the guest was stopped with the others"
         if killed := self._killed(returncode):
             return Ending.CUT_OFF, killed
         if self._failure or _ALIVE not in self._console:
@@ -218,7 +216,10 @@ class _Life:
             own = [line for line in words if line.startswith("qemu-system")] or words[-1:]
             why = own[-1] if own else "it said nothing: is the image a kernel?"
             return f"QEMU ended with status {returncode} before a kernel spoke: {why}"
-        return "no kernel spoke on the console before the deadline"
+        return (
+            "no kernel spoke on the console before the deadline: it needs"
+            " CONFIG_SERIAL_8250_CONSOLE=y, and to be for this kind of processor"
+        )
 
 
 __all__ = ["Deadlines", "Ending", "Event", "Guest", "GuestRun", "run"]

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from vfio_hw.vm.topology import Topology
 # QEMU throws away what a port can not take at once: room for what a guest says while the harness is
 # busy or stopped.  A socket would not do: it counts many times the size of small writes.
 PORT_SIZE = 1 << 20
+
+# Seconds that a kernel which has panicked waits before it resets a machine whose memory is wanted.
+_HELD = 600
 
 
 @dataclass(frozen=True)
@@ -31,22 +35,40 @@ class Guest:
     cpus: int = 2
     memory: str = "2G"
     append: Sequence[str] = ()
-    packed: Sequence[Path] = ()
-    """Files of the host that it gets in its memory, so as not to ask for each of them."""
+    vmcore: bool = False
+    """Whether its memory is kept when its kernel has panicked."""
 
 
-def power_on(guest: Guest, said: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
-    """Start QEMU; returns it and where its ports are read: console, events, the command's output.
+@dataclass(frozen=True)
+class Powered:
+    """A running QEMU, and how to talk to it; all of it is to be closed by whoever has this."""
+
+    process: subprocess.Popen[bytes]
+    ports: Sequence[int]
+    """Where its ports are read: console, events, the command's output."""
+    monitor: socket.socket
+    requests: socket.socket
+    """Where the guest asks for something; does not block."""
+
+    def off(self) -> None:
+        """End it, whatever it does."""
+        self.process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=10.0)
+        for port in self.ports:
+            os.close(port)
+        self.monitor.close()
+        self.requests.close()
+
+
+def power_on(guest: Guest, said: Path) -> Powered:
+    """Start QEMU.
 
     :param said: file for what QEMU itself says.
     :raises HarnessError: when QEMU is not installed.
     """
     content = initramfs(
-        guest.argv,
-        environment=guest.environment,
-        cwd=guest.cwd,
-        modules=guest.modules,
-        packed=guest.packed,
+        guest.argv, environment=guest.environment, cwd=guest.cwd, modules=guest.modules
     )
     archive = os.memfd_create("initramfs")
     with open(archive, "wb", closefd=False) as file:
@@ -56,15 +78,19 @@ def power_on(guest: Guest, said: Path) -> tuple[subprocess.Popen[bytes], list[in
     for port in theirs:
         with contextlib.suppress(PermissionError):  # the system allows its users less
             fcntl.fcntl(port, fcntl.F_SETPIPE_SZ, PORT_SIZE)
+    monitor, requests = socket.socketpair(), socket.socketpair()
+    requests[0].setblocking(False)
     line = qemu.command_line(
         image=guest.image,
         initramfs=Path(f"/proc/self/fd/{archive}"),
         topology=guest.topology,
         ports=theirs,
+        monitor=monitor[1].fileno(),
+        requests=requests[1].fileno(),
         accelerator=guest.accelerator,
         cpus=guest.cpus,
         memory=guest.memory,
-        append=guest.append,
+        append=[*guest.append, *([f"panic={_HELD}"] if guest.vmcore else [])],
     )
     try:
         with said.open("wb") as log:
@@ -73,11 +99,13 @@ def power_on(guest: Guest, said: Path) -> tuple[subprocess.Popen[bytes], list[in
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[*theirs, archive],
+                pass_fds=[*theirs, archive, monitor[1].fileno(), requests[1].fileno()],
                 # Ctrl-C is for the harness, which ends its guests itself.
                 start_new_session=True,
             )
     finally:
         for descriptor in (archive, *theirs):
             os.close(descriptor)
-    return process, [pipe[0] for pipe in pipes]
+        monitor[1].close()
+        requests[1].close()
+    return Powered(process, [pipe[0] for pipe in pipes], monitor[0], requests[0])

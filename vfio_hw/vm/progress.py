@@ -3,8 +3,9 @@
 The record of a run says it too, so that a harness that died can be followed by another.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,9 @@ class Progress:
     finished: set[str] = field(default_factory=set)
     attempts: Counter[str] = field(default_factory=Counter)
     """Of each test, how many guests ended under it without a verdict."""
-    guests: int = 0
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    """Of the guests that are yet to come, this progress's own and others'."""
+    guests: int = 0  # the number of the present one, or the last
     running: str | None = None
     began: float = 0.0  # when the running test did, on the clock of time.monotonic()
     unusable: bool = False
@@ -43,7 +46,7 @@ class Progress:
 
     def next_guest(self) -> int:
         """The number of a guest that starts now."""
-        self.guests += 1
+        self.guests = next(self.numbers)
         # What an earlier one said, or was left with, is none of this one's.
         self.running, self.last, self.told = None, "", set()
         self.unusable = self.collected = False
@@ -61,28 +64,40 @@ class Progress:
             self.attempts[self.running] += 1
         self.running = None
 
+    def shares(self, parts: Sequence[Sequence[str]]) -> list["Progress"]:
+        """Progress of several guests at a time, each with its own part of what is left."""
+        return [
+            Progress(planned=list(part), attempts=Counter(self.attempts), numbers=self.numbers)
+            for part in parts
+        ]
+
 
 def restored(events: Iterable[dict[str, Any]]) -> Progress:
     """The progress that a record tells of.
 
-    A test that was running when the record ends, or another guest begins, has no verdict.
+    A test that was running when its harness died has no verdict, and has cost an attempt.
     """
-    progress = Progress()
+    progress, running, last = Progress(), dict[str, None](), 0
     for event in events:
         kind = event["event"]
         if kind == "guest":
-            progress.put_off()
-            progress.next_guest()
-            progress.guests = max(progress.guests, int(event["number"]))
+            last = max(last, int(event["number"]))
+        elif kind == "plan":
+            progress.planned = list(event["tests"])
         elif kind == "session":
             progress.plan(event["tests"])
         elif kind == "started":
-            progress.running = str(event["test"])
+            running[str(event["test"])] = None
         elif kind == "finished":
-            progress.finished.add(result_of(event).test)
-            progress.running = None
+            test = result_of(event).test
+            progress.finished.add(test)
+            running.pop(test, None)
         elif kind == "again":
-            progress.running = str(event["test"])
-            progress.put_off()
-    progress.put_off()
+            running.pop(str(event["test"]), None)
+            progress.attempts[str(event["test"])] += 1
+        elif kind == "resumed":
+            progress.attempts.update(list(running))
+            running.clear()
+    progress.attempts.update(list(running))
+    progress.guests, progress.numbers = last, itertools.count(last + 1)
     return progress

@@ -10,6 +10,8 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.vm.topology import Topology
 
 PROGRAM = "qemu-system-x86_64"
+# What a guest finds the port for its requests by, in /sys/class/virtio-ports/*/name.
+REQUESTS = "vfio-hw.requests"
 
 
 def program() -> str:
@@ -38,6 +40,8 @@ def command_line(
     initramfs: Path,
     topology: Topology,
     ports: Sequence[int],
+    monitor: int,
+    requests: int,
     accelerator: str,
     cpus: int,
     memory: str,
@@ -46,6 +50,8 @@ def command_line(
     """QEMU's arguments for a guest whose root is the host's, read-only.
 
     :param ports: descriptors to write to: the console, the events, the command's output.
+    :param monitor: a socket, for QEMU's own protocol.
+    :param requests: a socket, for what the guest asks of its machine.
     :param accelerator: ``kvm`` or ``tcg``.
     """
     line = [
@@ -72,6 +78,10 @@ def command_line(
     for number, descriptor in enumerate(ports):
         line += ["-chardev", f"file,id=port{number},path=/proc/self/fd/{descriptor}"]
         line += ["-serial", f"chardev:port{number}"]
+    line += ["-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"]
+    line += ["-chardev", f"socket,id=requests,fd={requests}"]
+    line += ["-device", "virtio-serial-pci,id=requests-bus,addr=03.0,max_ports=2"]
+    line += ["-device", f"virtserialport,bus=requests-bus.0,chardev=requests,name={REQUESTS}"]
     for device in topology.devices:
         line += ["-device", device]
     return line

@@ -4,6 +4,7 @@ Tests are known here only by the names in the events; what they do is no busines
 """
 
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,29 @@ class Supervised:
     status: int | None  # of the last guest's command
 
 
+class Stopped(Exception):
+    """Another supervisor, or whoever began them all, has put an end to it."""
+
+
+class Losses:
+    """How many guests were lost, of all supervisors that share this.
+
+    :param most: so many are enough.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.number = 0
+        self.stop = threading.Event()
+        """Set from outside: no guest goes on."""
+        self._most, self._lock = most, threading.Lock()
+
+    def enough(self, *, more: bool) -> bool:
+        """Count one more, or none; whether it is enough."""
+        with self._lock:
+            self.number += more
+            return self.number >= self._most
+
+
 class Supervisor:
     """Boots guests until every test has its verdict, or too many guests were lost.
 
@@ -37,8 +61,10 @@ class Supervisor:
         file of the names of those that are to be run yet.
     :param judge: has the last word on a result before it is recorded.
     :param splats: finds the reports in lines of a console.
-    :param on_result: gets each result as it comes; ``on_event`` every other event of a guest.
+    :param on_result: gets each result as it comes.
     :param progress: what an earlier supervisor came to.
+    :param losses: shared with others, whose guests run at the same time.
+    :param advise: what to do about a guest that has panicked.
     :param aside: what takes events of these kinds, which are then not recorded.
     """
 
@@ -53,16 +79,17 @@ class Supervisor:
         splats: Callable[[Sequence[str]], Sequence[Splat]],
         on_result: Callable[[Result], None],
         on_output: Callable[[bytes], None],
-        on_event: Callable[[dict[str, Any]], None] = lambda _: None,
         most_lost: int,
         progress: Progress | None = None,
+        losses: Losses | None = None,
+        advise: Callable[[GuestRun], str] = lambda ended: "",
         aside: Mapping[str, Aside] | None = None,
     ) -> None:
         self._guest, self._out, self._log = guest, out, log
         self._deadlines, self._judge, self._splats = deadlines, judge, splats
-        self._on_result, self._on_output, self._most_lost = on_result, on_output, most_lost
-        self._on_event = on_event
-        self._progress = progress or Progress()
+        self._on_result, self._on_output = on_result, on_output
+        self._losses = losses or Losses(most_lost)
+        self._progress, self._advise = progress or Progress(), advise
         self._aside = aside or {}
 
     def run(self) -> Supervised:
@@ -70,7 +97,7 @@ class Supervisor:
 
         :raises MachineLost: a guest did not boot, or too many were lost before one said its tests.
         """
-        lost, progress = 0, self._progress
+        progress = self._progress
         self._rule_out(progress.left)
         if progress.done:
             return Supervised(progress.guests, [], 0)
@@ -90,13 +117,12 @@ class Supervisor:
             if settled and progress.planned is None:
                 return Supervised(number, [], ended.status)
             # A known fault costs a fresh guest each time, but does not tell against the kernel.
-            lost += not progress.excused
-            if lost >= self._most_lost:
-                return self._stopped(ended, lost)
+            if self._losses.enough(more=not progress.excused):
+                return self._stopped(ended)
 
-    def _stopped(self, ended: GuestRun, lost: int) -> Supervised:
+    def _stopped(self, ended: GuestRun) -> Supervised:
         progress = self._progress
-        why = f"{lost} guests were lost"
+        why = f"{self._losses.number} guests were lost"
         if progress.planned is None:
             raise MachineLost(f"{why} before one could say its tests: {ended.text}")
         self._log.write({"event": "stopped", "text": why})
@@ -125,6 +151,7 @@ class Supervisor:
                 deadlines=self._deadlines,
                 on_event=lambda event: self._take(directory, event),
                 on_output=keep,
+                stop=self._losses.stop,
             )
         self._log.write(
             {
@@ -135,6 +162,8 @@ class Supervisor:
                 "text": ended.text,
             }
         )
+        if self._losses.stop.is_set():
+            raise Stopped
         return ended
 
     def _take(self, directory: Path, event: dict[str, Any]) -> None:
@@ -145,8 +174,7 @@ class Supervisor:
         if kind == "finished":
             self._finish(result_of(event))
             return
-        self._log.write(event)
-        self._on_event(event)
+        self._log.write({**event, "guest": self._progress.guests})
         if kind == "session":
             self._progress.plan(event["tests"])
         elif kind == "started":
@@ -202,7 +230,11 @@ class Supervisor:
             progress.excused = False
             return False
         seconds = time.monotonic() - progress.began if progress.running else ended.seconds
-        self._finish(result_of_end(ended, found, progress, seconds))
+        result = result_of_end(ended, found, progress, seconds)
+        if ended.ending is Ending.PANICKED:
+            words = [result.text, ended.dump, self._advise(ended)]
+            result = replace(result, text="\n".join(filter(None, words)))
+        self._finish(result)
         return True
 
     def _overheard(self, ended: GuestRun, number: int) -> None:

@@ -81,11 +81,22 @@ class Archive:
 
         :raises HarnessError: no apt, no mirror, no network, or a full disk.
         """
+        said = self.ask()
+        names = self._apt.query("pkgnames", "linux-source-").split()
+        if not names:
+            raise HarnessError(f"no kernel source package was found ({tools.complaint(said)})")
+        return sorted({package for name in names for package, _ in self.versions(name)}, key=str)
+
+    def ask(self) -> str:
+        """Fetch the lists of all suites; returns what apt says.
+
+        :raises HarnessError: no apt, no mirror, no network, or a full disk.
+        """
         tools.require([("apt-get", "apt"), ("dpkg", "dpkg")], "finding kernel sources")
         # apt tries for minutes to write to a full disk.
         cache.require_space(cache.directory(), _LISTS_MEGABYTES, "fetching package lists")
         debian = mirror.find()
-        self._say("asking the Debian archive for its kernel source packages")
+        self._say("asking the Debian archive for its kernel packages")
         said = self._apt.update(debian, SUITES, "none")
         codenames = {suite: self._apt.codename(suite) for suite in SUITES}
         # A mirror that is filled on demand may serve an alias long out of date, so the lists come
@@ -98,12 +109,23 @@ class Archive:
             )
         if missing := [suite for suite, name in codenames.items() if not name]:
             self._say(f"left out, since the archive does not give them: {', '.join(missing)}")
-        said = self._apt.update(debian, there, "Packages")
-        names = self._apt.query("pkgnames", "linux-source-").split()
-        if not names:
-            raise HarnessError(f"no kernel source package was found ({tools.complaint(said)})")
-        rows = [line.split("|") for line in self._apt.query("madison", *names).splitlines()]
-        return sorted({Package(row[0].strip(), row[1].strip()) for row in rows}, key=str)
+        return self._apt.update(debian, there, "Packages")
+
+    def versions(self, name: str) -> list[tuple[Package, str]]:
+        """Every version of a package, with the codename of the suite that has it."""
+        rows = [line.split("|") for line in self._apt.query("madison", name).splitlines()]
+        return [
+            (Package(row[0].strip(), row[1].strip()), row[2].split()[1].partition("/")[0])
+            for row in rows
+            if row[2].split()[-1] == "Packages"
+        ]
+
+    def needs(self, package: Package) -> list[Package]:
+        """The packages that it depends on in exactly its own version."""
+        described = self._apt.query("show", f"{package.name}={package.version}")
+        found = re.search(r"^Depends: (.*)$", described, re.MULTILINE)
+        exact = re.findall(r"([\w.+-]+) \(= ([^)]+)\)", found[1] if found else "")
+        return [Package(*each) for each in exact if each[1] == package.version]
 
     def fetch(self, package: Package, into: Path) -> Path:
         """Download the package's .deb into a directory; apt checks it against the signed lists.

@@ -10,7 +10,7 @@ from vfio_hw import cache
 from vfio_hw.cache import Say
 from vfio_hw.vm.kernels import config, image, profiling, progress, store, tools
 
-_TOOLS = (
+TOOLS = (
     ("make", "make"),
     ("gcc", "gcc"),
     ("ld", "binutils"),
@@ -34,7 +34,7 @@ def build(recipe: store.Recipe, source: Path, fragments: str, say: Say) -> None:
         disk is full, or an hour has passed.
     """
     version = recipe.package.kernel_version
-    tools.require(_TOOLS, f"building Linux {version}")
+    tools.require(TOOLS, f"building Linux {version}")
     cache.require_space(cache.directory(), _MEGABYTES, f"building Linux {version}")
     objects = recipe.objects
     fresh = not objects.exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 from vfio_hw import cache
 from vfio_hw.cache import Say
 from vfio_hw.errors import HarnessError
-from vfio_hw.vm.kernels import build, config, source, store, tree
+from vfio_hw.vm.kernels import build, config, distro, source, store, tree
 from vfio_hw.vm.kernels.archive import Archive, Package, choose
 from vfio_hw.vm.kernels.store import Kernel
 
@@ -29,7 +29,7 @@ _FRAGMENTS: dict[str, tuple[str, ...]] = {
 }
 _FALLBACK = "6.12"
 
-NAMES = tuple(_SERIES)
+NAMES = (*_SERIES, distro.NAME)
 
 
 def get(
@@ -52,6 +52,8 @@ def get(
             )
         if modules is not None:
             raise HarnessError(f"{name_or_path} has its own modules: name none beside it")
+        if name_or_path == distro.NAME:
+            return distro.get(say, refresh=refresh)
         if name_or_path == "latest":
             return _latest(say, refresh)
         return _named(name_or_path, say, refresh)
@@ -74,6 +76,8 @@ def known(name: str) -> Kernel | None:
 
     :raises HarnessError: there is no gcc to have built it with.
     """
+    if name == distro.NAME:
+        return distro.known()
     package = store.pointer(name)
     if package is None:
         return None

@@ -68,7 +68,7 @@ def _installed(tree: Path, release: str, say: Say) -> Path:
     """A directory in the cache with the tree's modules, as they are now."""
     with cache.locked("trees", f"installing the modules of {tree}", say):
         key = hashlib.sha256(str(tree.resolve()).encode()).hexdigest()[:16]
-        target = cache.directory() / "trees" / f"{key}-{_state(tree)}"
+        target = cache.directory() / "trees" / f"{key}-{state(tree)}"
         if not target.is_dir():
             tools.require([("make", "make"), ("depmod", "kmod")], "installing kernel modules")
             say(f"installing the modules of {tree}")
@@ -93,7 +93,7 @@ def _forget_old(target: Path, key: str) -> None:
             shutil.rmtree(other)
 
 
-def _state(tree: Path) -> str:
+def state(tree: Path) -> str:
     """Changes whenever the image or any module of the tree does."""
     order = tree / "modules.order"
     try:
