@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from vfio_hw import bisect, guest, run
+from vfio_hw import bisect, guest, race_command, run
 from vfio_hw.coverage import command as coverage_command
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import command as mutate_command
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         title="commands", required=True, dest="command", metavar="COMMAND"
     )
     run.add_parser(commands)
+    race_command.add_parser(commands)
     bisect.add_parser(commands)
     bisect.add_step_parser(commands)
     mutate_command.add_parser(commands)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vfio_hw import guest
+from vfio_hw import guest, races
 from vfio_hw.coverage import collect, gcov
 from vfio_hw.errors import HarnessError, MachineLost
 from vfio_hw.oracle.splats import splats
@@ -59,9 +59,9 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
         selection=[*own, *args.selection, *args.rest],
     )
     machine, kernel = guest.described(args, line, terminal.say, PROJECT)
+    machine = replace(machine, packed=compile_tests(line))
     if gcov.counts(kernel):
         machine = replace(machine, argv=[*machine.argv, f"-p{gcov.PLUGIN}"])
-    compile_tests(line)
     progress = _begin(args, log, machine, kernel, out)
     losses, telling = Losses(args.most_lost), threading.Lock()
 
@@ -78,6 +78,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
             judge=lambda result: judged(result, kernel.release, finds),
             splats=splats,
             on_result=tell,
+            on_event=terminal.follow,
             on_output=lambda data: None,
             most_lost=args.most_lost,
             progress=share,
@@ -105,6 +106,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
             return Judged(KERNEL_WRONG, kernel.release, results)
         raise
     results = log.results()
+    races.note(args.kernel, kernel.release, results)
     gone = _gone(results, kernel, finds)
     status = _ended(results, supervised, out)
     status = HARNESS_WRONG if status == OK and gone and args.strict_known else status

@@ -20,7 +20,7 @@ from vfio_hw.oracle import Finding, Oracles
 from vfio_hw.race import hang
 from vfio_hw.report.events import Event, left, send
 from vfio_hw.report.known import known_finds
-from vfio_hw.verdict import Course, faults_of, faulty_device, memory_result, session_result, skips
+from vfio_hw.verdict import Course, faults_of, faulty_device, memory_results, session_result, skips
 from vfio_hw.watchdog import RACE_BUDGET, Watchdog, deadline_for
 from vfio_hw.watchdog.evidence import of_a_hang
 from vfio_hw.watchdog.log import Log
@@ -100,6 +100,7 @@ class _Judge:
         self._wanted = left(Path(config.option.left)) if config.option.left else None
         self._wanted_files = {test.partition("::")[0] for test in self._wanted or ()}
         self._ran = 0
+        self._finds, self._release = known_finds(), os.uname().release
 
     def _say(self, event: Event) -> None:
         if self._port:
@@ -121,7 +122,7 @@ class _Judge:
         if self._config.option.order:
             items[:] = order.ordered(items, order.read(Path(self._config.option.order)))
         else:
-            items[:] = order.known_last(items, os.uname().release, known_finds())
+            items[:] = order.known_last(items, self._release, self._finds)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.config.option.collectonly:
@@ -192,14 +193,15 @@ class _Judge:
         self._ran += 1
         if self._config.option.order:
             whose = f"{_SCAN_EVERY} tests up to {item.nodeid}"
-            due = nextitem is None or self._ran % _SCAN_EVERY == 0
+            due, last = nextitem is None or self._ran % _SCAN_EVERY == 0, True
         else:
             whose = item.nodeid.partition("::")[0]
             due = nextitem is None or nextitem.path != item.path
+            # What shows a known find may end this kernel, and with it all that was not yet found.
+            last = nextitem is None or order.known_to_fail(nextitem, self._release, self._finds)
         ending = item.session.shouldstop or item.session.shouldfail
-        if self._oracles and drives_hardware(item) and due and not ending:
-            result = memory_result(whose, self._oracles.scan_memory)
-            if result:
+        if (oracles := self._oracles) and drives_hardware(item) and due and not ending:
+            for result in memory_results(whose, lambda: oracles.scan_memory(whose, last=last)):
                 self._say(result.as_event())
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

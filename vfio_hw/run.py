@@ -6,8 +6,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from vfio_hw import guest, several
+from vfio_hw import guest, races, several
 from vfio_hw.asked import ask_again, begun, besides, note
+from vfio_hw.errors import HarnessError
 from vfio_hw.onekernel import (
     HARNESS_WRONG,
     INTERRUPTED,
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on with the run of which this is the record, as it was begun",
     )
     add_judgement(parser)
+    races.add_arguments(parser)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -142,6 +144,11 @@ def run(args: argparse.Namespace, out: Path | None = None) -> int:
         if args.seed is None:
             args.seed = random.SystemRandom().getrandbits(32)
         args.kernel = [guest.absolute(kernel) for kernel in args.kernel or [guest.DEFAULT_KERNEL]]
+        try:
+            races.plan(args)
+        except HarnessError as error:
+            print(f"vfio-hw: {error}", file=sys.stderr)
+            return USAGE
         out = out or results_directory(args.results)
     log = EventLog(out / "events.jsonl")
     with log.held():

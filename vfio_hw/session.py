@@ -5,6 +5,7 @@ import datetime
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,26 +42,32 @@ def pytest_line(
     return [*line, *selection]
 
 
-def compile_tests(line: Sequence[str]) -> None:
+def compile_tests(line: Sequence[str]) -> list[Path]:
     """Let the bytecode of the tests that ``line`` selects be in the checkout, if it can be written.
 
     pytest writes it when it imports a test; what it writes in a guest is gone with the guest, and
     an emulated processor needs longer to compile all tests than to run most of them.
+
+    :returns: the files that a guest will read when it runs them, for :attr:`Guest.packed`.
     """
     command = [word for word in line if not word.startswith("--events=")]
     # Set in many containers, where it spares the image and costs every guest half a minute.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        subprocess.run(
-            [*command, "--collect-only", "-qq"],
-            cwd=PROJECT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_COMPILING,
-            check=False,  # whatever is wrong with the selection, the guest tells
-        )
+    with tempfile.TemporaryDirectory(prefix="vfio-hw-") as directory:
+        imported = Path(directory, "imported")
+        note = ["-p", "vfio_hw.imported", f"--imported={imported}", "--collect-only", "-qq"]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                [*command, *note],
+                cwd=PROJECT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_COMPILING,
+                check=False,  # whatever is wrong with the selection, the guest tells
+            )
+        return list(map(Path, imported.read_text().splitlines())) if imported.exists() else []
 
 
 def collected(line: Sequence[str]) -> list[str]:

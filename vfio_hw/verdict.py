@@ -1,6 +1,6 @@
 """What becomes of a test: the verdict table, for exceptions and for the reports of its phases."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -118,11 +118,14 @@ def session_result(test: str, findings: Sequence[Finding]) -> Result:
     return Result(test, "failed", 0.0, text, findings[0].oracle, {}, titles)
 
 
-def memory_result(file: str, scan: Callable[[], list[Finding]]) -> Result | None:
-    """The result for memory that the tests of a file have lost; None when all is well."""
-    test = f"{file}, memory"
+def memory_results(whose: str, scan: Callable[[], Mapping[str, list[Finding]]]) -> Iterator[Result]:
+    """The results for memory that tests have lost; none when all is well.
+
+    :param whose: the tests for which the scan is made.
+    :param scan: what it finds, by whose tests.
+    """
     try:
-        findings = scan()
+        for tests, findings in scan().items():
+            yield session_result(f"{tests}, memory", findings)
     except HarnessError as error:
-        return Result(test, "error", 0.0, str(error))
-    return session_result(test, findings) if findings else None
+        yield Result(f"{whose}, memory", "error", 0.0, str(error))

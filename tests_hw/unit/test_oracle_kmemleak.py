@@ -6,7 +6,7 @@ import pytest
 
 from vfio_hw.oracle.finding import Finding
 from vfio_hw.oracle.kmemleak import Kmemleak
-from vfio_hw.verdict import memory_result
+from vfio_hw.verdict import memory_results
 
 NOW = 4294902000
 OBJECT = """unreferenced object 0xff1100000bb70840 (size 32):
@@ -28,13 +28,18 @@ class Kernel:
         self.refuses = False
         for path, text in (
             ("sys/kernel/debug/kmemleak", ""),
-            ("proc/timer_list", f"cpu: 0\n  .last_jiffies   : 1\njiffies: {NOW}\n"),
+            ("proc/timer_list", ""),
             ("proc/sys/kernel/printk", "7\t4\t1\t7\n"),
         ):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(text)
         self.file = root / "sys/kernel/debug/kmemleak"
+        self.now(NOW)
         monkeypatch.setattr(Kmemleak, "_asked", lambda oracle, command: self.asked(command))
+
+    def now(self, jiffies: int) -> None:
+        text = f"cpu: 0\n  .last_jiffies   : 1\njiffies: {jiffies}\n"
+        (self.root / "proc/timer_list").write_text(text)
 
     def asked(self, command: str) -> bool:
         self.commands.append(command)
@@ -58,7 +63,7 @@ def lost(*frames: str, made: int = NOW + 1) -> str:
 def found(kernel: Kernel, report: str) -> list[Finding]:
     oracle = Kmemleak(kernel.root, age=0.0)
     kernel.report = report
-    return oracle.found()
+    return oracle.found("tests").get("tests", [])
 
 
 INIT = ("kmemleak_alloc+0x24/0x30", "__kmalloc_cache_noprof+0x30e/0x540")
@@ -104,8 +109,24 @@ def test_what_the_next_scan_finds_again_was_only_on_its_way(kernel: Kernel) -> N
 def test_the_same_objects_are_told_once(kernel: Kernel) -> None:
     oracle = Kmemleak(kernel.root, age=0.0)
     kernel.report = lost("sample+0x1/0x2")
-    assert len(oracle.found()) == 1
-    assert oracle.found() == []
+    assert len(oracle.found("first")["first"]) == 1
+    assert oracle.found("second") == {}
+
+
+def test_one_scan_will_do_while_others_follow_and_who_made_what_is_known(kernel: Kernel) -> None:
+    oracle = Kmemleak(kernel.root, age=0.0)
+    kernel.now(NOW + 1000)
+    assert oracle.found("first", last=False) == {}
+    assert kernel.commands == ["scan=off", "scan", "clear"]
+    kernel.now(NOW + 2000)
+    assert oracle.found("second", last=False) == {}
+    kernel.now(NOW + 3000)
+    kernel.report = lost("one+0x1/0x2", made=NOW + 1) + lost("two+0x1/0x2", made=NOW + 2500)
+    found = oracle.found("third")
+    assert {whose: [f.title for f in each] for whose, each in found.items()} == {
+        "first": ["unreferenced object in one"],
+        "third": ["unreferenced object in two"],
+    }
 
 
 def test_the_console_is_as_loud_as_before(kernel: Kernel) -> None:
@@ -116,7 +137,7 @@ def test_the_console_is_as_loud_as_before(kernel: Kernel) -> None:
 def test_a_kernel_without_it_has_nothing_to_find(tmp_path: Path) -> None:
     oracle = Kmemleak(tmp_path)
     assert not oracle.works
-    assert oracle.found() == []
+    assert oracle.found("tests") == {}
 
 
 def test_one_that_is_off_from_the_start_has_nothing_to_find(kernel: Kernel) -> None:
@@ -127,17 +148,19 @@ def test_one_that_is_off_from_the_start_has_nothing_to_find(kernel: Kernel) -> N
 def test_one_that_switches_itself_off_is_an_error(kernel: Kernel) -> None:
     oracle = Kmemleak(kernel.root, age=0.0)
     kernel.refuses = True
-    result = memory_result("tests_hw/x.py", oracle.found)
-    assert result and (result.test, result.verdict) == ("tests_hw/x.py, memory", "error")
+    (result,) = memory_results("tests_hw/x.py", lambda: oracle.found("tests_hw/x.py"))
+    assert (result.test, result.verdict) == ("tests_hw/x.py, memory", "error")
     assert "switched itself off" in result.text
-    assert memory_result("tests_hw/y.py", oracle.found) is None, "it is told once"
+    again = memory_results("tests_hw/y.py", lambda: oracle.found("tests_hw/y.py"))
+    assert list(again) == [], "it is told once"
 
 
 def test_lost_memory_fails_its_file(kernel: Kernel) -> None:
     oracle = Kmemleak(kernel.root, age=0.0)
     kernel.report = lost("sample+0x1/0x2")
-    result = memory_result("tests_hw/x.py", oracle.found)
-    assert result and (result.verdict, result.oracle) == ("failed", "kmemleak")
+    (result,) = memory_results("tests_hw/y.py", lambda: oracle.found("tests_hw/x.py"))
+    assert (result.test, result.verdict) == ("tests_hw/x.py, memory", "failed")
+    assert result.oracle == "kmemleak"
     assert result.findings == ["kmemleak: unreferenced object in sample"]
 
 

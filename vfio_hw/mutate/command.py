@@ -6,6 +6,7 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vfio_hw import guest
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     def line(races: bool) -> list[str]:
         return pytest_line(seed=args.seed, race_budget=RACE_BUDGET[races], selection=args.rest)
 
-    compile_tests(line(races=True))
+    machine = replace(machine, packed=compile_tests(line(races=True)))
     name = f"{kernel.release} ({kernel.name})"
     bench = Bench(machine, line, name, kernel.release, known_finds(), args.budget)
     record = record or _begun(args)

@@ -40,11 +40,16 @@ class Oracles:
         leaking = [] if hanging else self._leaks.after()
         return hanging + leaking + self._log.after(faults=faults, of=of)
 
-    def scan_memory(self) -> list[Finding]:
-        """Memory that was lost since the last scan; takes seconds where the kernel can tell."""
-        lost = self._kmemleak.found()
+    def scan_memory(self, whose: str, *, last: bool) -> dict[str, list[Finding]]:
+        """Memory that was lost, by whose tests; takes seconds where the kernel can tell.
+
+        :param whose: the tests since the scan before.
+        :param last: no other scan follows, so that everything must be found now.
+        """
+        found = self._kmemleak.found(whose, last=last)
         # The kernel's own line about it is told by the objects, or was taken back.
-        return lost + [one for one in self._log.after() if not one.title.startswith("kmemleak:")]
+        logged = [one for one in self._log.after() if not one.title.startswith("kmemleak:")]
+        return found | {whose: found.get(whose, []) + logged} if logged else found
 
     def close(self) -> list[Finding]:
         """No more tests: what the kernel has logged since the last one."""

@@ -49,24 +49,31 @@ class Kmemleak:
         # Its own scans would report what one test has lost while another runs.
         self._by_itself = _scans_by_itself(root)
         self.works = self._file.exists() and self._asked("scan=off")
+        self._timers = root / "proc/timer_list"
         # A scan to clear these would cost as much as one for tests.
-        now = _NOW.search((root / "proc/timer_list").read_text()) if self.works else None
-        self._since = int(now[1]) if now else 0
+        self._since = self._now() if self.works else 0
+        self._stretches: list[tuple[int, str]] = []  # when each began, and whose it was
 
-    def found(self) -> list[Finding]:
+    def found(self, whose: str, *, last: bool = True) -> dict[str, list[Finding]]:
         """Scan, which takes some seconds, and report each object once: never again later.
 
+        :param whose: the tests since the scan before.
+        :param last: whether everything must be found now. Otherwise what they have lost may be
+            found by the next scan, which takes half of the time.
+        :returns: the findings by whose tests had them made.
         :raises HarnessError: it works no more; the kernel log says why.
         """
         if not self.works:
-            return []
+            return {}
+        self._stretches.append((self._since, whose))
         with self._unheard():
-            began = time.monotonic()
+            began, self._since = time.monotonic(), self._now()
             # The first scan learns what each object holds: one that still changes is in use.
             heard = self._asked("scan")
-            # Meanwhile what the last test has lost grows old enough.
-            time.sleep(max(0.0, began + self._age - time.monotonic()))
-            heard = heard and self._asked("scan")
+            if last:
+                # Meanwhile what the last test has lost grows old enough.
+                time.sleep(max(0.0, began + self._age - time.monotonic()))
+                heard = heard and self._asked("scan")
             # A pointer that was just on its way is found now.
             again = bool(self._objects()) and self._asked("scan")
             objects = self._objects() if again else []
@@ -77,7 +84,10 @@ class Kmemleak:
                 f"kmemleak has switched itself off ({self._file} refuses to scan): see the kernel"
                 " log, and give the machine more memory"
             )
-        return _findings(objects)
+        lost: dict[str, list[str]] = {}
+        for text in objects:
+            lost.setdefault(self._maker(_made(text)), []).append(text)
+        return {tests: _findings(texts) for tests, texts in lost.items()}
 
     def close(self) -> None:
         """Let it scan by itself again, if it did."""
@@ -98,7 +108,16 @@ class Kmemleak:
 
     def _objects(self) -> list[str]:
         parts = _OBJECT.split(self._file.read_text(errors="replace"))[1:]
-        return [text.rstrip() for text in parts if _made(text) >= self._since]
+        return [text.rstrip() for text in parts if _made(text) >= self._stretches[0][0]]
+
+    def _maker(self, made: int) -> str:
+        """Whose tests ran when an object was made."""
+        return next(whose for began, whose in reversed(self._stretches) if made >= began)
+
+    def _now(self) -> int:
+        """Jiffies since the kernel booted."""
+        now = _NOW.search(self._timers.read_text())
+        return int(now[1]) if now else 0
 
     @contextlib.contextmanager
     def _unheard(self) -> Iterator[None]:

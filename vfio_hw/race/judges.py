@@ -8,7 +8,7 @@ from vfio_hw.race.outcome import Call
 PROMPT_NS = 1_000_000_000
 
 
-def removal_in_time(removal: Call, user: Sequence[Call] = ()) -> str | None:
+def removal_in_time(removal: Call, *users: Sequence[Call]) -> str | None:
     """A removal returns neither before the device that was got is closed, nor long after.
 
     An opening that succeeded has taken a reference, which only its close drops, and the removal
@@ -16,11 +16,12 @@ def removal_in_time(removal: Call, user: Sequence[Call] = ()) -> str | None:
     never returns before the close begins, whichever of the two began first. The close wakes it.
     Source: vfio_unregister_group_dev() in drivers/vfio/vfio_main.c.
 
-    :param user: the calls of who opens the device, the opening first and its close last; none when
-        nobody does.
+    :param users: of each who opens the device the calls, the opening first and its close last.
     """
     free_ns = removal.start_ns
-    if user and user[0].outcome == "ok":
+    for user in users:
+        if user[0].outcome != "ok":
+            continue
         early_ns = user[-1].start_ns - removal.end_ns
         if early_ns > 0:
             return f"the removal returned {early_ns / 1000:.0f} us before the device was closed"

@@ -76,6 +76,17 @@ class RaceResult:
         return self.rounds / self.seconds
 
 
+class NotMet(HarnessError):
+    """In none of the rounds two actors met: each came to a legal end, but that was no race.
+
+    :ivar result: what the rounds came to.
+    """
+
+    def __init__(self, result: RaceResult, text: str) -> None:
+        super().__init__(text)
+        self.result = result
+
+
 class Chooser(Protocol):
     """Chooses how far each actor's offset is moved in each round, and is told what came of it."""
 
@@ -170,9 +181,10 @@ def hold(
     if not result.rounds:
         raise HarnessError(f"no round fits in {budget_seconds:g} s: give the race some time")
     if not result.met:
-        raise HarnessError(
+        raise NotMet(
+            result,
             f"the race was not held: {title} never met in {result.rounds} rounds: make the window "
-            f"of {window_ns} ns smaller, or let the actors hold longer what they get"
+            f"of {window_ns} ns smaller, or let the actors hold longer what they get",
         )
     return result
 

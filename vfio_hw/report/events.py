@@ -10,6 +10,7 @@ plan           tests: all of them, when several guests share them
 guest          a guest was started: number
 session        in that guest: tests that will run, release of its kernel
 started        test
+racing         pair, seconds, rounds, edges, outcomes: how a race goes that is not over
 finished       test, verdict, seconds, text, oracle, properties, findings, judged
 again          test, text: why it is run once more, in the next guest
 unusable       text: the guest is not to be trusted with another test

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from vfio_hw.report.events import Result
+from vfio_hw.report.events import Event, Result
 
 _MARKS = {
     "passed": "ok",
@@ -27,6 +27,18 @@ def tell(result: Result) -> None:
         say(f"      | {result.text}")
     elif result.verdict == "known":
         say(f"      | docs/finds/{result.properties['find']}.md")
+
+
+def follow(event: Event) -> None:
+    """Print how a race goes that takes its time."""
+    if event["event"] != "racing":
+        return
+    outcomes = ", ".join(f"{each} {count}" for each, count in event["outcomes"].items())
+    rate = event["rounds"] / max(event["seconds"], 0.1)
+    say(
+        f"      {event['seconds']:6.1f} s  {event['rounds']} rounds, {rate:.0f}/s,"
+        f" {event['edges']} edges; {outcomes}"
+    )
 
 
 def essence(text: str) -> Iterable[str]:

@@ -35,6 +35,8 @@ class Guest:
     cpus: int = 2
     memory: str = "2G"
     append: Sequence[str] = ()
+    packed: Sequence[Path] = ()
+    """Files of the host that it gets in its memory, so as not to ask for each of them."""
     vmcore: bool = False
     """Whether its memory is kept when its kernel has panicked."""
 
@@ -68,7 +70,11 @@ def power_on(guest: Guest, said: Path) -> Powered:
     :raises HarnessError: when QEMU is not installed.
     """
     content = initramfs(
-        guest.argv, environment=guest.environment, cwd=guest.cwd, modules=guest.modules
+        guest.argv,
+        environment=guest.environment,
+        cwd=guest.cwd,
+        modules=guest.modules,
+        packed=guest.packed,
     )
     archive = os.memfd_create("initramfs")
     with open(archive, "wb", closefd=False) as file:

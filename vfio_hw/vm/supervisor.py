@@ -61,7 +61,7 @@ class Supervisor:
         file of the names of those that are to be run yet.
     :param judge: has the last word on a result before it is recorded.
     :param splats: finds the reports in lines of a console.
-    :param on_result: gets each result as it comes.
+    :param on_result: gets each result as it comes; ``on_event`` every other event of a guest.
     :param progress: what an earlier supervisor came to.
     :param losses: shared with others, whose guests run at the same time.
     :param advise: what to do about a guest that has panicked.
@@ -79,6 +79,7 @@ class Supervisor:
         splats: Callable[[Sequence[str]], Sequence[Splat]],
         on_result: Callable[[Result], None],
         on_output: Callable[[bytes], None],
+        on_event: Callable[[dict[str, Any]], None] = lambda _: None,
         most_lost: int,
         progress: Progress | None = None,
         losses: Losses | None = None,
@@ -87,6 +88,9 @@ class Supervisor:
     ) -> None:
         self._guest, self._out, self._log = guest, out, log
         self._deadlines, self._judge, self._splats = deadlines, judge, splats
+        self._on_result, self._on_output, self._most_lost = on_result, on_output, most_lost
+        self._on_event = on_event
+        self._progress = progress or Progress()
         self._on_result, self._on_output = on_result, on_output
         self._losses = losses or Losses(most_lost)
         self._progress, self._advise = progress or Progress(), advise

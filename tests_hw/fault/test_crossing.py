@@ -1,0 +1,37 @@
+"""This file lets something fail in an operation while its device is taken away (P7, P1).
+
+Two ways back out of the same call, at once: the unwinding of what failed, and the refusal.
+"""
+
+import random
+
+import pytest
+
+from vfio_hw.fixtures.matrix import Paired, pairs_of
+from vfio_hw.host.injection import injectable
+from vfio_hw.race.catalogue.choice import Chosen
+from vfio_hw.race.catalogue.faulty import Nth
+
+#: Most operations have no more that can fail.
+MOST = 24
+ONE_OF = 5
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    metafunc.parametrize(
+        ("subject", "chosen"),
+        [
+            pytest.param(each.pair.kind, each, id=each.pair.name)
+            for each in pairs_of(metafunc.config)[::ONE_OF]
+        ],
+        indirect=["subject"],
+    )
+
+
+@pytest.mark.promise("P7", "P1")
+def test_what_fails_while_its_device_is_disturbed_leaves_nothing(
+    chosen: Chosen, paired: Paired, pytestconfig
+):
+    draw = random.Random(pytestconfig.option.seed)
+    with injectable():
+        paired(chosen, hindering=lambda world: Nth(world, draw.randint(1, MOST)))

@@ -1,0 +1,44 @@
+"""This file checks that an operation that meets a limit leaves nothing behind (P7).
+
+What has no descriptor, no file, no locked memory or no address space left says so, if it needs any;
+the same operation succeeds when the limit is gone. No kernel option is needed for this.
+"""
+
+import pytest
+
+from vfio_hw.race.catalogue.faulty import tried
+from vfio_hw.race.catalogue.limits import LIMITS
+from vfio_hw.race.catalogue.pairs import OPERATIONS
+from vfio_hw.race.catalogue.removal import restored
+from vfio_hw.race.catalogue.subject import Subject, world_of
+from vfio_hw.race.racer import Racer
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize(
+    ("subject", "limit"),
+    [
+        pytest.param(kind, limit, id=f"{limit.name}-{kind}")
+        for limit in LIMITS.values()
+        for kind in limit.kinds
+    ],
+    indirect=["subject"],
+)
+def test_whatever_meets_a_limit_succeeds_when_it_is_gone(
+    kvm, subject: Subject, limit, record_property
+):
+    """Every operation, in the scene that suits it best."""
+    met = []
+    with limit.around(), Racer() as racer:
+        for operation in OPERATIONS:
+            if subject.kind not in operation.kinds:
+                continue
+            restored(subject)
+            scene = operation.scenes[0]
+            each = tried(racer, operation, scene, world_of(subject), limit)
+            wrong = each.complaint(operation, subject.kind, scene, limit.answers)
+            assert not wrong, f"{operation.name}: {wrong}\n{each.describe()}"
+            if not limit.answers.isdisjoint(each.outcome.split("+")):
+                met.append(operation.name)
+    record_property("met", met)
+    assert met, "no operation met the limit, which can not be"

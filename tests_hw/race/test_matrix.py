@@ -1,0 +1,27 @@
+"""This file checks every operation of the catalogue against everything that may disturb it.
+
+Which outcomes a pair may have follows from the catalogue, where each has its reason. A removal
+returns once the last descriptor is closed, no sooner and not much later. The oracles judge what is
+left. Which pairs run: see ``--pairs``.
+"""
+
+import pytest
+
+from vfio_hw.fixtures.matrix import Paired, pairs_of
+from vfio_hw.race.catalogue.choice import Chosen
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    metafunc.parametrize(
+        ("subject", "chosen"),
+        [
+            pytest.param(each.pair.kind, each, id=each.pair.name)
+            for each in pairs_of(metafunc.config)
+        ],
+        indirect=["subject"],
+    )
+
+
+@pytest.mark.promise("P1", "P3", "P7")
+def test_a_pair_ends_as_the_catalogue_says(chosen: Chosen, paired: Paired):
+    paired(chosen)

@@ -1,0 +1,181 @@
+"""The catalogue is whole and its matrix is what it says; nothing here runs."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.race.catalogue import effects, listing
+from vfio_hw.race.catalogue.choice import SAMPLE, chosen, matrix
+from vfio_hw.race.catalogue.disruptions import DISRUPTIONS
+from vfio_hw.race.catalogue.entry import KINDS
+from vfio_hw.race.catalogue.pairs import (
+    EXCLUDED,
+    OPERATIONS,
+    TRIPLES,
+    disruption_named,
+    operation_named,
+    pairs,
+    together,
+    triples,
+    why_not,
+)
+from vfio_hw.race.catalogue.play import alone_of, scene_of
+from vfio_hw.race.catalogue.scenes import SCENES
+from vfio_hw.race.catalogue.subject import Subject
+from vfio_hw.race.layout import Layout
+from vfio_hw.uapi import ffi, lib
+
+ENTRIES = [*OPERATIONS, *DISRUPTIONS]
+EFFECTS = {
+    value for name, value in vars(effects).items() if name.isupper() and value != effects.GONE
+}
+
+
+def test_the_matrix_is_as_large_as_it_has_to_be():
+    assert len(OPERATIONS) >= 40
+    assert len(DISRUPTIONS) >= 12
+    count = Counter(pair.kind for pair in pairs())
+    assert set(count) == set(KINDS)
+    assert count.total() >= 300
+
+
+def test_names_are_names():
+    names = [pair.name for pair in matrix()]
+    assert len(names) == len(set(names))
+    assert not any(set(name) & set(" ,=[]/:") for name in names)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_an_entry_says_what_comes_of_it_and_why(entry):
+    assert entry.scenes and {*entry.scenes} <= {*SCENES}
+    assert entry.kinds and {*entry.kinds} <= {*KINDS}
+    assert {*entry.does} <= EFFECTS | {""}
+    for each in entry.legal:
+        assert each.reason and each.outcomes
+        assert each.under in EFFECTS | {""}
+        assert {*each.scenes} <= {*entry.scenes}
+    for kind in entry.kinds:
+        for scene in entry.scenes:
+            assert entry.outcomes(kind, scene, frozenset())
+
+
+def test_what_an_entry_has_to_expect_is_done_by_somebody():
+    done = {effect for entry in ENTRIES for effect in entry.does}
+    expected = {each.under for entry in ENTRIES for each in entry.legal} - {""}
+    assert expected <= done
+
+
+def test_a_pair_expects_what_its_partner_does_and_nothing_else():
+    user, taker = operation_named("VFIO_GROUP_GET_DEVICE_FD"), disruption_named("mdev_remove")
+    pair = together([user], taker, "mtty")
+    assert pair.scene == "container"
+    assert pair.legal == {("ok", "ok+ok"), ("ENODEV", "ok+ok")}
+    resettable = together([user], disruption_named("driver_unbind"), "e1000e")
+    assert resettable.legal - pair.legal == {("EAGAIN", "ok+ok")}
+
+
+def test_of_two_users_each_expects_the_other():
+    user, taker = operation_named("open_group"), disruption_named("mdev_remove")
+    pair = together([user, user], taker, "mtty")
+    assert ("EBUSY", "ok+ok", "ok") in pair.legal
+    assert ("ok", "ok+ok", "EINVAL") not in pair.legal
+    assert pair.name == "open_group-and-open_group-against-mdev_remove-mtty"
+
+
+def test_every_triple_can_be_on_some_device():
+    names = {(pair.users[0].name, pair.users[1].name, pair.disruption.name) for pair in triples()}
+    assert names == {*TRIPLES}
+
+
+@pytest.mark.parametrize(("operation", "disruption", "reason"), EXCLUDED)
+def test_what_is_excluded_would_be_a_pair_otherwise(operation, disruption, reason):
+    user, taker = operation_named(operation), disruption_named(disruption)
+    kind = user.kinds[0]
+    assert why_not([user], taker, kind) == reason
+    assert kind in taker.kinds and {*user.scenes} & {*taker.scenes}
+    with pytest.raises(HarnessError, match="can not race"):
+        together([user], taker, kind)
+
+
+@pytest.mark.parametrize(
+    ("operation", "disruption", "kind", "words"),
+    [
+        ("VFIO_DEVICE_RESET", "sysfs_reset", "edu", "edu can not do VFIO_DEVICE_RESET"),
+        ("IOMMU_IOAS_MAP", "unmap_all", "mtty", "no scene suits them all"),
+    ],
+)
+def test_what_can_not_be_is_refused_with_a_reason(operation, disruption, kind, words):
+    with pytest.raises(HarnessError, match=words):
+        together([operation_named(operation)], disruption_named(disruption), kind)
+
+
+def test_what_is_not_in_the_catalogue_is_told_with_what_is_near():
+    with pytest.raises(
+        HarnessError, match="no operation get_device_fd: choose one of VFIO_GROUP_GET"
+    ):
+        operation_named("get_device_fd")
+    with pytest.raises(HarnessError, match="no disruption nothing: choose one of mdev_remove"):
+        disruption_named("nothing")
+
+
+def test_the_seed_draws_the_sample():
+    first, again, other = (chosen(str(SAMPLE), seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert len({each.pair.name for each in first}) == SAMPLE
+
+
+def test_pairs_are_chosen_by_name():
+    one, two = chosen("read_config-against-mdev_remove-mtty=2.5,open_cdev-against-detach-edu", 1)
+    assert (one.pair.operation.name, one.seconds) == ("read_config", 2.5)
+    assert (two.pair.kind, two.seconds) == ("edu", None)
+    assert len(chosen("all", 1)) == len(matrix())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("0", "leaves nothing to run"),
+        ("nonsense", "no pair nonsense"),
+        ("read_config-against-mdev_remove-mtty=0", "'0' is no time"),
+        ("read_config-against-mdev_remove-mtty=soon", "'soon' is no time"),
+    ],
+)
+def test_a_choice_that_can_not_be_is_refused(words, said):
+    with pytest.raises(HarnessError, match=said):
+        chosen(words, 1)
+
+
+def test_the_listing_says_why(tmp_path):
+    assert "module_unload" in listing.everything()
+    pair = together([operation_named("open_group")], disruption_named("mdev_remove"), "mtty")
+    assert "vfio_group_fops_open()" in listing.of(pair)
+
+
+@pytest.fixture
+def subject(tmp_path) -> Subject:
+    """A directory with what scenes look for in sysfs."""
+    (tmp_path / "vfio-dev/vfio7").mkdir(parents=True)
+    (tmp_path / "vfio-dev/vfio7/dev").touch()
+    (tmp_path / "iommu_group").symlink_to("3")
+    regions = {lib.VFIO_PCI_BAR0_REGION_INDEX: 0, lib.VFIO_PCI_CONFIG_REGION_INDEX: 7 << 40}
+    return Subject("mtty", "name", tmp_path, regions)
+
+
+def test_every_pair_fits_into_the_engine(subject):
+    """Slots, steps and memory; every slot filled once; every actor decisive."""
+    shared = ffi.new("struct race *")[0]
+    for pair in matrix():
+        scene = scene_of(pair, replace(subject, kind=pair.kind))
+        Layout(shared, scene.prologue, scene.actors, scene.epilogue)
+        assert all(any(step.decisive for step in actor.program) for actor in scene.actors)
+
+
+def test_every_operation_alone_fits_into_the_engine(subject):
+    shared = ffi.new("struct race *")[0]
+    for operation in OPERATIONS:
+        for scene in operation.scenes:
+            prepared = alone_of(operation, scene, subject)
+            (actor,) = prepared.actors
+            Layout(shared, prepared.prologue, [actor], prepared.epilogue)

@@ -1,0 +1,72 @@
+"""Hindered operations: what is put where, and what is complained of."""
+
+import errno
+from types import SimpleNamespace
+
+import pytest
+
+from vfio_hw.race.catalogue.entry import Operation, alone, legal
+from vfio_hw.race.catalogue.faulty import FAULTS, Hindered, Tried, around
+from vfio_hw.race.catalogue.limits import LIMITS
+from vfio_hw.race.program import syscall, write_file
+from vfio_hw.race.racer import Actor, Racer
+
+DONE = "it is done"
+OPERATION = Operation(
+    "once",
+    ("nothing",),
+    lambda world: (),
+    alone("ok+ok") + legal("EEXIST+skipped", "it was done before", under=DONE),
+    frozenset({DONE}),
+)
+NONE: frozenset[str] = frozenset()
+
+
+def test_what_hinders_is_around_the_decisive_calls_alone():
+    plain = syscall("nanosleep", 0, 0, label="plain")
+    decisive = syscall("nanosleep", 0, 0, label="decisive", decisive=True)
+    steps = around((plain, decisive, plain, decisive, plain), (plain,) * 2, (plain,) * 3)
+    labels = "".join(step.label[0] for step in steps)
+    assert labels == "p" + "pp" + "dpd" + "ppp" + "p"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "again", "answers", "wrong"),
+    [
+        ("ok+ok", "EEXIST+skipped", NONE, None),
+        ("ok+ok", "ok+ok", NONE, None),
+        ("ENOMEM+skipped", "ok+ok", FAULTS, None),
+        ("ok+ENOMEM", "ok+ok", FAULTS, None),
+        ("ENOMEM+skipped", "ok+ok", NONE, "it said ENOMEM+skipped"),
+        ("EIO+skipped", "ok+ok", FAULTS, "it said EIO+skipped"),
+        ("ENOMEM+EIO", "ok+ok", FAULTS, "it said ENOMEM+EIO"),
+        # It failed, and has done it all the same.
+        ("EFAULT+skipped", "EEXIST+skipped", FAULTS, "when it was repeated"),
+        ("ok+ok", "ENOMEM+skipped", FAULTS, "when it was repeated"),
+    ],
+)
+def test_a_hindered_operation_may_say_so_and_succeeds_when_repeated(outcome, again, answers, wrong):
+    tried = Tried(outcome, again, SimpleNamespace())
+    complaint = tried.complaint(OPERATION, "mtty", "nothing", answers)
+    assert complaint == wrong if wrong is None else wrong in complaint
+
+
+def test_of_a_pair_only_the_first_user_may_be_hindered():
+    outcomes = Hindered({("ok+ok", "ok"), ("ENODEV+skipped", "EBUSY")})
+    assert ("ok+ok", "ok") in outcomes
+    assert ("ENOMEM+skipped", "ok") in outcomes
+    assert ("ENOMEM+skipped", "EBUSY") in outcomes
+    assert ("ok+ok", "EBUSY") not in outcomes
+    assert ("ok+ok", "ENOMEM") not in outcomes
+    assert ("EIO+skipped", "ok") not in outcomes
+
+
+def test_a_limit_is_reached_between_its_steps_and_no_longer(tmp_path):
+    limit = LIMITS["no_descriptor"]
+    (tmp_path / "file").touch()
+    inside, after = (write_file(tmp_path / "file", b"1", decisive=True) for _ in range(2))
+    program = (*limit.before(), *inside, *limit.after(), *after)
+    with Racer() as racer:
+        played = racer.round([], [Actor("opener", program)])
+    assert played.outcome == ("EMFILE+skipped+ok+ok",)
+    assert errno.EMFILE in {call.error for call in played.actors[0]}

@@ -1,0 +1,108 @@
+"""`vfio-hw race` and `run --races`: what they select, and what they say of what can not be."""
+
+import argparse
+
+import pytest
+
+from vfio_hw import races, run
+from vfio_hw.cli import main
+from vfio_hw.race.ledger import read
+from vfio_hw.report import terminal
+from vfio_hw.report.events import Result
+
+PAIR = "VFIO_GROUP_GET_DEVICE_FD-against-mdev_remove-mtty"
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path) -> list[argparse.Namespace]:
+    """What runs were asked for, which boot nothing here."""
+    monkeypatch.setenv("VFIO_HW_CACHE", str(tmp_path))
+    seen: list[argparse.Namespace] = []
+
+    def boots_nothing(args, out, log):
+        seen.append(args)
+        return argparse.Namespace(status=run.OK)
+
+    monkeypatch.setattr(run, "on_kernel", boots_nothing)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("race", "name an OPERATION and a DISRUPTION"),
+        ("race nonsense mdev_remove", "no operation nonsense"),
+        ("race open_group nonsense", "no disruption nonsense"),
+        ("race VFIO_DEVICE_RESET sysfs_reset --device edu", "edu can not do VFIO_DEVICE_RESET"),
+        ("race open_group mdev_remove --device toaster", "toaster can not do open_group"),
+        ("race IOMMU_IOAS_MAP unmap_all", "no scene suits them all"),
+        ("race open_group mdev_remove --budget 0", "give a time above 0"),
+        ("run --budget 3m", "--budget is of --races"),
+        ("run --races --budget 1s", "too small for one pair"),
+        ("run --races tests_hw/irq", "--races chooses the tests itself"),
+        ("run --races --budget nonsense", "give a time above 0"),
+    ],
+)
+def test_what_can_not_be_is_wrong_usage_and_a_sentence(words, said, asked, capsys):
+    try:
+        status = main(words.split())
+    except SystemExit as ended:
+        status = ended.code
+    assert status == run.USAGE
+    assert said in capsys.readouterr().err
+    assert not asked
+
+
+def test_race_selects_one_pair_for_its_budget(asked, tmp_path):
+    results = str(tmp_path / "results")
+    words = ["race", "VFIO_GROUP_GET_DEVICE_FD", "mdev_remove", "--budget", "1m"]
+    assert main([*words, "--results", results, "--seed", "7"]) == run.OK
+    (args,) = asked
+    assert args.selection == [races.MATRIX]
+    assert args.rest == [f"--pairs={PAIR}=60"]
+    assert (args.seed, args.race_budget, args.kernel) == (7, 60.0, "latest")
+
+
+def test_race_takes_a_second_user_and_the_device_that_is_named(asked, tmp_path):
+    words = ["race", "close_device", "mdev_remove", "--second", "open_cdev", "--device", "mdpy"]
+    assert main([*words, "--results", str(tmp_path / "results")]) == run.OK
+    (option,) = asked[0].rest
+    assert "close_device-and-open_cdev-against-mdev_remove-mdpy=30" in option
+
+
+def test_list_says_what_there_is_and_what_is_legal(asked, capsys):
+    assert main(["race", "--list"]) == run.OK
+    assert "driver_unbind" in capsys.readouterr().out
+    assert main(["race", "VFIO_GROUP_GET_DEVICE_FD", "mdev_remove", "--list"]) == run.OK
+    assert "ENODEV when the device is removed" in capsys.readouterr().out
+    assert not asked
+
+
+def test_races_spreads_its_budget(asked, tmp_path):
+    words = ["run", "--races", "--budget", "1m", "--seed", "3"]
+    assert main([*words, "--results", str(tmp_path / "results")]) == run.OK
+    (args,) = asked
+    assert args.selection == [races.MATRIX]
+    (option,) = args.rest
+    seconds = [float(word.partition("=")[2]) for word in option.partition("=")[2].split(",")]
+    assert 15 < len(seconds) < 30
+    assert 40 < sum(seconds) <= 60
+
+
+def test_what_pairs_came_to_is_kept_and_told(asked, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(terminal, "say", said.append)
+    edges = [{"held": True}]
+    properties = {"seconds": 2, "rounds": 9, "met": 4, "near": 3, "edges": edges}
+    name = f"{races.MATRIX}::test_a_pair_ends_as_the_catalogue_says"
+    results = [
+        Result(f"{name}[{PAIR}]", "passed", 3.0, properties=properties),
+        Result(f"{name}[open_cdev-against-detach-edu]", "failed", 3.0),
+        Result("tests_hw/irq/test_info.py::test_one", "passed", 0.1),
+    ]
+    races.note("latest", "7.3", results)
+    assert read("latest").pairs[PAIR].near == 3
+    assert len(read("latest").pairs) == 1
+    assert "of 1 of " in said[-1]
+    races.note("latest", "7.3", results[2:])
+    assert len(said) == 1

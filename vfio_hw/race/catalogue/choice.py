@@ -1,0 +1,66 @@
+"""Which pairs of the matrix a run takes, and for how long each."""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.race.catalogue.pairs import Pair, pairs, triples
+
+#: How many pairs a run takes that is not told which: another part of the matrix for every seed.
+SAMPLE = 100
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A pair and its seconds; None: the share of a race's time that each pair gets."""
+
+    pair: Pair
+    seconds: float | None = None
+
+
+@cache
+def matrix() -> tuple[Pair, ...]:
+    """Every pair and every triple."""
+    return (*pairs(), *triples())
+
+
+def chosen(words: str, seed: int) -> list[Chosen]:
+    """What ``--pairs`` says.
+
+    :param words: ``all``; how many, which the seed draws; or names, each with its seconds or not:
+        ``VFIO_DEVICE_GET_INFO-against-mdev_remove-mtty=2.5,...``
+    :raises HarnessError: there is no such pair, or it is given no time.
+    """
+    if words == "all":
+        return [Chosen(pair) for pair in matrix()]
+    if words.isdigit():
+        count = min(int(words), len(matrix()))
+        if not count:
+            raise HarnessError("--pairs=0 leaves nothing to run: give a number, names, or all")
+        return [Chosen(pair) for pair in random.Random(seed).sample(matrix(), count)]
+    return list(_listed(words.split(",")))
+
+
+def _listed(words: Sequence[str]) -> Iterator[Chosen]:
+    by_name = {pair.name: pair for pair in matrix()}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if name not in by_name:
+            raise HarnessError(
+                f"the matrix has no pair {name}: vfio-hw race --list names the operations and"
+                " disruptions"
+            )
+        yield Chosen(by_name[name], _seconds(name, text) if equals else None)
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise HarnessError(f"'{text}' is no time for {name}: give a number of seconds above 0")
+    return seconds

@@ -1,0 +1,213 @@
+"""Everything that takes a device, or a part of what a user has of it, away from under its user."""
+
+from collections.abc import Callable, Sequence
+
+from vfio_hw.race.catalogue import cdev, device, dma, group, irq, kvm, mdev, removal
+from vfio_hw.race.catalogue.effects import (
+    BOUND,
+    CLOSED_CONTAINER,
+    CLOSED_DEVICE,
+    CLOSED_GROUP,
+    CLOSED_IOMMUFD,
+    CLOSED_KVM_VFIO,
+    CLOSED_VM,
+    CREATED,
+    DETACHED,
+    IRQS_OFF,
+    KVM_DELETED,
+    OPENED_DEVICE,
+    OPENED_GROUP,
+    REMOVED,
+    RESET,
+    UNLOADED,
+    UNMAPPED,
+    UNSET,
+    loses,
+    resets,
+)
+from vfio_hw.race.catalogue.entry import (
+    INTERRUPTING,
+    MEDIATED,
+    PCI,
+    RESETTABLE,
+    Disruption,
+    alone,
+    legal,
+)
+from vfio_hw.race.catalogue.scenes import SCENES, told
+from vfio_hw.race.catalogue.subject import World
+from vfio_hw.race.program import Slot, Step, close, ioctl
+
+_IN_USE = ("cdev", "legacy", "guest_open")
+_OPENED = (*_IN_USE, "node")
+_GROUPED = ("container", "group", "legacy", "guest", "guest_open", "kvm")
+_IOMMUFD = ("cdev", "node", "iommufd")
+_VM = ("guest", "guest_open", "kvm")
+
+
+def _closed(
+    name: str, slot: Callable[[World], Slot], scenes: tuple[str, ...], *effects: str
+) -> Disruption:
+    def steps(world: World) -> Sequence[Step]:
+        return (close(slot(world), decisive=True),)
+
+    own = legal("skipped", "the user closed it before", under=effects)
+    return Disruption(name, scenes, steps, alone() + own, frozenset(effects))
+
+
+def _second_descriptor(world: World) -> Sequence[Step]:
+    own = Slot("descriptor of the other thread")
+    name = world.subject.name.encode() + b"\0"
+    return (
+        ioctl(world.group, "VFIO_GROUP_GET_DEVICE_FD", name, into=own, decisive=True),
+        close(own, delay_ns=group.HOLD_NS),
+    )
+
+
+_EVERYWHERE = tuple(SCENES)
+
+DISRUPTIONS = (
+    Disruption(
+        "mdev_remove",
+        _EVERYWHERE,
+        mdev.removed,
+        alone("ok+ok") + mdev.ONE_REMOVES,
+        frozenset({REMOVED}),
+        MEDIATED,
+        waits=True,
+    ),
+    Disruption(
+        "driver_unbind",
+        _EVERYWHERE,
+        removal.unbound,
+        alone("ok+ok"),
+        frozenset({REMOVED}),
+        PCI,
+        waits=True,
+    ),
+    Disruption(
+        "pci_remove",
+        _EVERYWHERE,
+        removal.pci_removed,
+        alone("ok+ok"),
+        frozenset({REMOVED}),
+        PCI,
+        waits=True,
+    ),
+    Disruption(
+        "module_unload",
+        _EVERYWHERE,
+        removal.unloaded,
+        alone()
+        + legal("EAGAIN", "an open device holds its driver's module", scenes=_OPENED)
+        + legal("EAGAIN", "the device was open", under=(OPENED_DEVICE, BOUND, CREATED)),
+        frozenset({UNLOADED}),
+        MEDIATED,
+    ),
+    Disruption(
+        "sysfs_reset",
+        _EVERYWHERE,
+        removal.reset_by_sysfs,
+        alone("ok+ok"),
+        frozenset({RESET}),
+        RESETTABLE,
+    ),
+    Disruption(
+        "device_reset",
+        _OPENED,
+        device.reset,
+        alone() + loses(CLOSED_DEVICE) + resets(),
+        frozenset({RESET}),
+        (*MEDIATED, *RESETTABLE),
+    ),
+    Disruption(
+        "second_group_open",
+        ("nothing", "iommufd"),
+        group.open_group,
+        alone()
+        + legal("EBUSY", "one opener at a time", under=OPENED_GROUP)
+        + legal("EBUSY", "group and cdev exclude each other", under=BOUND),
+        frozenset({OPENED_GROUP}),
+    ),
+    Disruption(
+        "second_bind",
+        ("nothing", "iommufd", "node"),
+        cdev.open_and_bind,
+        alone("ok+ok")
+        + legal("ok+EBUSY", "group and cdev exclude each other", under=OPENED_GROUP)
+        + legal("ok+EINVAL ok+EBUSY", "it is bound", under=BOUND)
+        + resets("ok+EAGAIN"),
+        frozenset({BOUND}),
+    ),
+    Disruption(
+        "second_device_fd",
+        ("container", "legacy", "guest", "guest_open"),
+        _second_descriptor,
+        alone()
+        + loses(CLOSED_GROUP)
+        + legal("EINVAL", "the group has no container", under=UNSET)
+        + resets(),
+        frozenset({OPENED_DEVICE}),
+    ),
+    Disruption(
+        "unset_container",
+        ("container", "legacy", "guest", "guest_open"),
+        lambda world: (ioctl(world.group, "VFIO_GROUP_UNSET_CONTAINER", decisive=True),),
+        alone()
+        + legal("EBUSY", "a device of the group is open", scenes=("legacy", "guest_open"))
+        + legal("EBUSY", "a device of the group is open", under=OPENED_DEVICE)
+        + legal("EINVAL", "it left before", under=UNSET)
+        + loses(CLOSED_GROUP),
+        frozenset({UNSET}),
+    ),
+    Disruption(
+        "detach",
+        ("cdev",),
+        lambda world: (cdev.detached(world),),
+        alone() + loses(CLOSED_DEVICE),
+        frozenset({DETACHED}),
+    ),
+    Disruption(
+        "unmap_all",
+        ("container", "legacy"),
+        lambda world: (dma.unmap_all(world, decisive=True),),
+        alone()
+        + loses(CLOSED_CONTAINER)
+        + legal(
+            "EINVAL",
+            "a container without a group has no IOMMU",
+            under=(UNSET, CLOSED_GROUP),
+            scenes=("container",),
+        ),
+        frozenset({UNMAPPED}),
+    ),
+    Disruption(
+        "irqs_off",
+        _IN_USE,
+        lambda world: (irq.disarmed(world, irq.message_index(world.subject.kind), decisive=True),),
+        alone("ok EINVAL", "EINVAL when none is armed: linux/vfio.h, VFIO_DEVICE_SET_IRQS")
+        + loses(CLOSED_DEVICE),
+        frozenset({IRQS_OFF}),
+        INTERRUPTING,
+    ),
+    Disruption(
+        "kvm_forgets",
+        ("guest", "guest_open"),
+        lambda world: (told(world, kvm.DEL, decisive=True),),
+        alone()
+        + loses(CLOSED_KVM_VFIO)
+        + legal("EBADF", "the group's descriptor is closed", under=CLOSED_GROUP)
+        + legal("ENOENT", "it was forgotten before", under=KVM_DELETED),
+        frozenset({KVM_DELETED}),
+    ),
+    _closed(
+        "close_device_elsewhere", lambda world: world.device, (*_IN_USE, "node"), CLOSED_DEVICE
+    ),
+    _closed("close_group_elsewhere", lambda world: world.group, _GROUPED, CLOSED_GROUP),
+    _closed("close_container_elsewhere", lambda world: world.container, _GROUPED, CLOSED_CONTAINER),
+    _closed("close_iommufd_elsewhere", lambda world: world.iommufd, _IOMMUFD, CLOSED_IOMMUFD),
+    _closed("close_vm_elsewhere", lambda world: world.vm, _VM, CLOSED_VM),
+    _closed(
+        "close_kvm_vfio_elsewhere", lambda world: world.kvm_vfio, _VM, CLOSED_KVM_VFIO, KVM_DELETED
+    ),
+)

@@ -1,0 +1,133 @@
+"""Operations on the mappings of a container's type 1 IOMMU."""
+
+from collections.abc import Sequence
+
+from vfio_hw.race.catalogue.effects import (
+    CLOSED_CONTAINER,
+    CLOSED_GROUP,
+    GONE,
+    MAPPED,
+    UNMAPPED,
+    UNSET,
+    loses,
+)
+from vfio_hw.race.catalogue.entry import Legal, Operation, alone, legal
+from vfio_hw.race.catalogue.subject import World
+from vfio_hw.race.program import Step, ioctl
+from vfio_hw.uapi import ffi, lib, struct
+from vfio_hw.vfio.dma import PAGE
+
+_SCENES = ("container", "legacy")
+_ACCESS: int = lib.VFIO_DMA_MAP_FLAG_READ | lib.VFIO_DMA_MAP_FLAG_WRITE
+
+
+def map_dma(world: World, *, decisive: bool = False) -> Step:
+    """Maps a page."""
+    request = struct(
+        "vfio_iommu_type1_dma_map",
+        flags=_ACCESS,
+        vaddr=world.mapped,
+        iova=world.subject.iova,
+        size=PAGE,
+    )
+    return ioctl(world.container, "VFIO_IOMMU_MAP_DMA", request, decisive=decisive)
+
+
+def unmap_dma(world: World, *, decisive: bool = False) -> Step:
+    """Unmaps that page."""
+    request = struct("vfio_iommu_type1_dma_unmap", iova=world.subject.iova, size=PAGE)
+    return ioctl(world.container, "VFIO_IOMMU_UNMAP_DMA", request, decisive=decisive)
+
+
+def unmap_all(world: World, *, decisive: bool = False) -> Step:
+    """Unmaps everything."""
+    request = struct("vfio_iommu_type1_dma_unmap", flags=lib.VFIO_DMA_UNMAP_FLAG_ALL)
+    return ioctl(world.container, "VFIO_IOMMU_UNMAP_DMA", request, decisive=decisive)
+
+
+def told_info(world: World) -> Sequence[Step]:
+    """Asks what can be mapped."""
+    request = struct("vfio_iommu_type1_info")
+    return (ioctl(world.container, "VFIO_IOMMU_GET_INFO", request, decisive=True),)
+
+
+def _tracking(world: World, flag: int, *, decisive: bool = False, data: bytes = b"") -> Step:
+    request = struct("vfio_iommu_type1_dirty_bitmap", flags=flag, data=data)
+    return ioctl(world.container, "VFIO_IOMMU_DIRTY_PAGES", request, decisive=decisive)
+
+
+def tracked(world: World) -> Sequence[Step]:
+    """Begins to track dirty pages, and ends that."""
+    return (
+        map_dma(world),
+        _tracking(world, lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_START, decisive=True),
+        _tracking(world, lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP),
+        unmap_dma(world),
+    )
+
+
+def dirtied(world: World) -> Sequence[Step]:
+    """Asks which pages are dirty."""
+    get = struct("vfio_iommu_type1_dirty_bitmap_get", iova=world.subject.iova, size=PAGE)
+    get.bitmap.pgsize, get.bitmap.size = PAGE, 8
+    get.bitmap.data = ffi.cast("uint64_t *", world.scratch)
+    flag, data = lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, bytes(ffi.buffer(get))
+    return (
+        map_dma(world),
+        _tracking(world, lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_START),
+        _tracking(world, flag, decisive=True, data=data),
+        _tracking(world, lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP),
+        unmap_dma(world),
+    )
+
+
+def _released() -> tuple[Legal, ...]:
+    """What may come of a request once the container has lost its only group."""
+    return loses(CLOSED_CONTAINER) + legal(
+        "EINVAL",
+        "vfio_group_detach_container(): a container without a group has no IOMMU",
+        under=(*GONE, UNSET, CLOSED_GROUP),
+        scenes=("container",),
+    )
+
+
+OPERATIONS = (
+    Operation(
+        "VFIO_IOMMU_MAP_DMA",
+        _SCENES,
+        lambda world: (map_dma(world, decisive=True), unmap_dma(world)),
+        alone() + _released() + legal("EEXIST", "linux/vfio.h: it is mapped", under=MAPPED),
+        frozenset({MAPPED}),
+    ),
+    Operation(
+        "VFIO_IOMMU_UNMAP_DMA",
+        _SCENES,
+        lambda world: (map_dma(world), unmap_dma(world, decisive=True)),
+        alone() + _released(),
+        frozenset({MAPPED, UNMAPPED}),
+    ),
+    Operation(
+        "VFIO_DMA_UNMAP_FLAG_ALL",
+        _SCENES,
+        lambda world: (map_dma(world), unmap_all(world, decisive=True)),
+        alone() + _released(),
+        frozenset({MAPPED, UNMAPPED}),
+    ),
+    Operation("VFIO_IOMMU_GET_INFO", _SCENES, told_info, alone() + _released()),
+    Operation(
+        "VFIO_IOMMU_DIRTY_PAGES_START",
+        _SCENES,
+        tracked,
+        alone() + _released(),
+        frozenset({MAPPED}),
+    ),
+    Operation(
+        "VFIO_IOMMU_DIRTY_PAGES_GET_BITMAP",
+        _SCENES,
+        dirtied,
+        alone()
+        + _released()
+        + legal("EINVAL", "the mapping is gone, which the range then cuts", under=UNMAPPED),
+        frozenset({MAPPED}),
+    ),
+)

@@ -1,0 +1,102 @@
+"""What an entry of the catalogue is: an operation or a disruption, and what may come of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vfio_hw.race.catalogue.subject import World
+from vfio_hw.race.program import Step
+
+KINDS = ("mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme")
+MEDIATED = KINDS[:3]
+PCI = KINDS[3:]
+#: Functions with a reset of their own.
+RESETTABLE = ("e1000e", "nvme")
+#: The kinds that have interrupts.
+INTERRUPTING = ("mtty", *PCI)
+
+
+@dataclass(frozen=True)
+class Legal:
+    """What may come of an entry under an effect of another one, beside what comes of it alone.
+
+    :param under: the effect; "" for an entry that nobody meets.
+    :param outcomes: of its decisive steps, as :attr:`vfio_hw.race.outcome.Round.outcome` has them.
+    :param reason: the header, the file of Documentation, the function or the commit that says so.
+    :param kinds: the devices of which it holds.
+    :param scenes: the scenes in which it holds; none: in all.
+    """
+
+    under: str
+    outcomes: frozenset[str]
+    reason: str
+    kinds: tuple[str, ...] = KINDS
+    scenes: tuple[str, ...] = ()
+
+
+def legal(
+    outcomes: str,
+    reason: str,
+    *,
+    under: str | Sequence[str] = "",
+    kinds: tuple[str, ...] = KINDS,
+    scenes: tuple[str, ...] = (),
+) -> tuple[Legal, ...]:
+    """Outcomes as words, under each of these effects."""
+    effects = (under,) if isinstance(under, str) else under
+    words = frozenset(outcomes.split())
+    return tuple(Legal(effect, words, reason, kinds, scenes) for effect in effects)
+
+
+def alone(outcomes: str = "ok", reason: str = "nothing is in its way") -> tuple[Legal, ...]:
+    """What comes of an entry that nobody meets."""
+    return legal(outcomes, reason)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that is done to a device, or with it, while something else is.
+
+    :param scenes: in which of :data:`vfio_hw.race.catalogue.scenes.SCENES` it can be done, those
+        that suit it best first.
+    :param steps: the calls; what they open they close, except what the scene opened.
+    :param legal: what may come of it, alone and under the effects of others.
+    :param does: its own effects on others.
+    :param kinds: the kinds of devices that can do it.
+    """
+
+    name: str
+    scenes: tuple[str, ...]
+    steps: Callable[[World], Sequence[Step]]
+    legal: tuple[Legal, ...]
+    does: frozenset[str] = frozenset()
+    kinds: tuple[str, ...] = KINDS
+
+    def holding(self, kind: str, scene: str, effects: frozenset[str]) -> list[Legal]:
+        """What is said of it on such a device, in a scene, while others have these effects."""
+        return [
+            each
+            for each in self.legal
+            if each.under in effects | {""}
+            and kind in each.kinds
+            and (not each.scenes or scene in each.scenes)
+        ]
+
+    def outcomes(self, kind: str, scene: str, effects: frozenset[str]) -> frozenset[str]:
+        """What may come of it then."""
+        found = [each.outcomes for each in self.holding(kind, scene, effects)]
+        return frozenset().union(*found)
+
+
+@dataclass(frozen=True)
+class Operation(Entry):
+    """What a user does with the device."""
+
+
+@dataclass(frozen=True)
+class Disruption(Entry):
+    """What takes the device, or a part of what the user has of it, away.
+
+    :param waits: whether it waits for the last descriptor of the device to be closed.
+    """
+
+    waits: bool = False

@@ -1,0 +1,130 @@
+"""An operation in which something fails that hardly ever does: an allocation, a copy, a limit."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vfio_hw.host.injection import FAIL_NTH
+from vfio_hw.race.catalogue.entry import Operation
+from vfio_hw.race.catalogue.scenes import SCENES
+from vfio_hw.race.catalogue.subject import World
+from vfio_hw.race.outcome import Round
+from vfio_hw.race.program import Slot, Step, close, openat, syscall, write
+from vfio_hw.race.racer import Actor, Racer
+
+#: What a call may say of memory that is not to be had, and of a copy that fails.
+FAULTS = frozenset({"ENOMEM", "EFAULT"})
+
+
+class Hindrance(Protocol):
+    """What is in the way of the calls between two groups of steps."""
+
+    def before(self) -> tuple[Step, ...]: ...
+
+    def after(self) -> tuple[Step, ...]: ...
+
+
+@dataclass(frozen=True)
+class Tried:
+    """An operation that was hindered, and the same once more, when nothing was in its way."""
+
+    outcome: str
+    again: str
+    played: Round
+
+    def describe(self) -> str:
+        """Each call on a line."""
+        return self.played.describe()
+
+    def complaint(
+        self, operation: Operation, kind: str, scene: str, answers: frozenset[str]
+    ) -> str | None:
+        """What is wrong with it, if anything is.
+
+        :param answers: the errnos that the hindrance explains.
+        """
+        alone = operation.outcomes(kind, scene, frozenset())
+        failed = self.outcome not in alone
+        if failed and not explained(self.outcome, alone, answers):
+            return f"it said {self.outcome}"
+        # What an operation did once, it may say of when it is repeated.
+        repeated = alone if failed else operation.outcomes(kind, scene, operation.does)
+        if self.again not in repeated:
+            return f"it said {self.again} when it was repeated, with nothing in its way"
+        return None
+
+
+def explained(outcome: str, alone: frozenset[str], answers: frozenset[str]) -> bool:
+    """Whether it went as alone up to one of the answers; what came after that had no chance."""
+    parts = outcome.split("+")
+    for each in alone:
+        for place, (part, own) in enumerate(zip(parts, each.split("+"), strict=True)):
+            if part != own:
+                if part in answers and {*parts[place + 1 :]} <= {"skipped", "ok", *answers}:
+                    return True
+                break
+    return False
+
+
+class Hindered(frozenset[tuple[str, ...]]):
+    """The legal outcomes of a pair whose first user may be hindered."""
+
+    def __contains__(self, outcome: object) -> bool:
+        if super().__contains__(outcome):
+            return True
+        assert isinstance(outcome, tuple)
+        alone = frozenset(first for first, *others in self if tuple(others) == outcome[1:])
+        return explained(outcome[0], alone, FAULTS)
+
+
+class Nth:
+    """Lets the Nth allocation or copy fail."""
+
+    def __init__(self, world: World, nth: int) -> None:
+        self._world, self._nth = world, nth
+        self._file = Slot("fail-nth")
+
+    def before(self) -> tuple[Step, ...]:
+        """From here on they are counted."""
+        return (
+            openat(FAIL_NTH, os.O_RDWR, into=self._file),
+            write(self._file, str(self._nth).encode()),
+        )
+
+    def after(self) -> tuple[Step, ...]:
+        """How many are left to count is put into the world's memory, then no more are counted."""
+        answer = syscall("pread64", self._file, self._world.answer, 16, 0, label="count")
+        return answer, write(self._file, b"0"), close(self._file)
+
+    def fired(self, played: Round) -> bool:
+        """The Nth was reached."""
+        count = next(call for call in played.actors[0] if call.step.label == "count")
+        # The copy of the answer is counted too: when that one fails, the operation was spared.
+        return count.outcome == "ok" and self._world.answered().startswith(b"0")
+
+
+def around(
+    steps: Sequence[Step], before: Sequence[Step], after: Sequence[Step]
+) -> tuple[Step, ...]:
+    """The steps of an operation, with others right before and right after its decisive ones."""
+    places = [place for place, step in enumerate(steps) if step.decisive]
+    first, end = places[0], places[-1] + 1
+    return (*steps[:first], *before, *steps[first:end], *after, *steps[end:])
+
+
+def tried(
+    racer: Racer, operation: Operation, scene: str, world: World, hindrance: Hindrance
+) -> Tried:
+    """One round of the operation, hindered in its decisive calls, and then not."""
+    other = world.second_user()
+    held = SCENES[scene](world)
+    first = around(operation.steps(world), hindrance.before(), hindrance.after())
+    closing = (close(world.device), close(other.device)) if held.device else ()
+    shared = (world.shared_with(other),) if held.device else ()
+    program = (*first, *operation.steps(other), *closing)
+    actor = Actor(operation.name, program)
+    played = racer.round((*held.prologue, *shared), [actor], held.epilogue)
+    parts = played.actors[0][: len(first)], played.actors[0][len(first) :]
+    outcome, again = ("+".join(c.outcome for c in part if c.step.decisive) for part in parts)
+    return Tried(outcome, again, played)

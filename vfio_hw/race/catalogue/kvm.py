@@ -1,0 +1,55 @@
+"""Operations on a virtual machine that is told of VFIO's files."""
+
+from vfio_hw.race.catalogue.effects import (
+    CLOSED_GROUP,
+    CLOSED_KVM_VFIO,
+    CLOSED_VM,
+    KVM_ADDED,
+    KVM_DELETED,
+    loses,
+)
+from vfio_hw.race.catalogue.entry import Operation, alone, legal
+from vfio_hw.race.catalogue.scenes import told
+from vfio_hw.race.program import close
+from vfio_hw.uapi import lib
+
+ADD: int = lib.KVM_DEV_VFIO_FILE_ADD
+DEL: int = lib.KVM_DEV_VFIO_FILE_DEL
+_NO_FILE = "kvm_vfio_set_file(): the group's descriptor is closed"
+
+OPERATIONS = (
+    Operation(
+        "KVM_DEV_VFIO_FILE_ADD",
+        ("kvm",),
+        lambda world: (told(world, ADD, decisive=True), told(world, DEL)),
+        alone()
+        + loses(CLOSED_KVM_VFIO)
+        + legal("EBADF", _NO_FILE, under=CLOSED_GROUP)
+        + legal("EEXIST", "kvm_vfio_file_add(): it was told before", under=KVM_ADDED),
+        frozenset({KVM_ADDED, KVM_DELETED}),
+    ),
+    Operation(
+        "KVM_DEV_VFIO_FILE_DEL",
+        ("guest", "guest_open"),
+        lambda world: (told(world, DEL, decisive=True),),
+        alone()
+        + loses(CLOSED_KVM_VFIO)
+        + legal("EBADF", _NO_FILE, under=CLOSED_GROUP)
+        + legal("ENOENT", "kvm_vfio_file_del(): it was forgotten before", under=KVM_DELETED),
+        frozenset({KVM_DELETED}),
+    ),
+    Operation(
+        "close_vm",
+        ("guest", "guest_open", "kvm"),
+        lambda world: (close(world.vm, decisive=True),),
+        alone() + legal("skipped", "it was closed before", under=CLOSED_VM),
+        frozenset({CLOSED_VM}),
+    ),
+    Operation(
+        "close_kvm_vfio",
+        ("guest", "guest_open", "kvm"),
+        lambda world: (close(world.kvm_vfio, decisive=True),),
+        alone() + legal("skipped", "it was closed before", under=CLOSED_KVM_VFIO),
+        frozenset({CLOSED_KVM_VFIO, KVM_DELETED}),
+    ),
+)

@@ -1,0 +1,134 @@
+"""A pair as rounds of the engine: its programs, and what the times of a round must say."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from vfio_hw.race.catalogue.entry import Operation
+from vfio_hw.race.catalogue.faulty import Hindrance, around
+from vfio_hw.race.catalogue.pairs import Pair
+from vfio_hw.race.catalogue.scenes import SCENES
+from vfio_hw.race.catalogue.subject import Subject, World, world_of
+from vfio_hw.race.judges import removal_in_time
+from vfio_hw.race.outcome import Call, Round
+from vfio_hw.race.program import Slot, Step, close
+from vfio_hw.race.racer import Actor, Racer
+from vfio_hw.race.spread import Scene
+
+# What opens a device, by its label; a duplicate is one more descriptor to be closed.
+_OPENS = ("VFIO_GROUP_GET_DEVICE_FD", "open /dev/vfio/devices/", "dup for")
+_LEAST_WINDOW_NS = 20_000
+# The first is slow under an emulator, which sees the code for the first time.
+_MEASURED = 3
+
+
+def scene_of(
+    pair: Pair, subject: Subject, hindering: Callable[[World], Hindrance] | None = None
+) -> Scene:
+    """One round of the pair; the device is there.
+
+    :param hindering: what is in the way of the first user's decisive calls.
+    """
+    world = world_of(subject)
+    held = SCENES[pair.scene](world)
+    prologue, worlds = list(held.prologue), [world]
+    if pair.second is not None:
+        worlds.append(world.second_user())
+        if held.device:
+            prologue.append(world.shared_with(worlds[1]))
+    users = [
+        Actor(operation.name, _program(operation, each, held.device))
+        for operation, each in zip(pair.users, worlds, strict=True)
+    ]
+    if hindering is not None:
+        hindrance = hindering(world)
+        program = around(users[0].program, hindrance.before(), hindrance.after())
+        users[0] = replace(users[0], program=program)
+    disruption = Actor(pair.disruption.name, tuple(pair.disruption.steps(world)))
+    # Actors go round the CPUs in this order: of two CPUs the disruption has one to itself.
+    return Scene(prologue, [users[0], disruption, *users[1:]], held.epilogue)
+
+
+def alone_of(operation: Operation, scene: str, subject: Subject) -> Scene:
+    """One round of an operation that nobody meets."""
+    world = world_of(subject)
+    held = SCENES[scene](world)
+    program = _program(operation, world, held.device)
+    return Scene(held.prologue, [Actor(operation.name, program)], held.epilogue)
+
+
+def judge_of(pair: Pair) -> Callable[[Round], str | None]:
+    """What else must hold of a round: a removal waits for those who have the device open."""
+
+    def judge(played: Round) -> str | None:
+        if not pair.disruption.waits:
+            return None
+        removal = next(call for call in played.actors[1] if call.step.label.startswith("write"))
+        calls = [*played.prologue, *chain.from_iterable(played.actors)]
+        return removal_in_time(removal, *_held(calls))
+
+    return judge
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How the actors of a scene meet: offsets with which their decisive calls begin together.
+
+    :param window_ns: how far apart they may start and still meet.
+    :param seconds: what a round takes, its preparation included.
+    """
+
+    offsets_ns: tuple[int, ...]
+    window_ns: int
+    seconds: float
+
+    def at(self, scene: Scene) -> Scene:
+        """The scene with its actors at these offsets."""
+        placed = zip(scene.actors, self.offsets_ns, strict=True)
+        actors = [replace(actor, offset_ns=offset) for actor, offset in placed]
+        return replace(scene, actors=actors)
+
+
+def aimed(racer: Racer, scene: Callable[[], Scene]) -> Aim:
+    """Measured in the fastest of some rounds: in others an actor's CPU had other things to do."""
+    measured: list[Sequence[tuple[int, int]]] = []
+    for _ in range(_MEASURED):
+        began = time.monotonic()
+        prepared = scene()
+        played = racer.round(prepared.prologue, prepared.actors, prepared.epilogue)
+        seconds = time.monotonic() - began
+        measured.append([_measured(calls, played.released_ns) for calls in played.actors])
+    fastest = min(measured, key=lambda actors: sum(map(sum, actors)))
+    leads, spans = zip(*fastest, strict=True)
+    offsets = tuple(max(leads) - lead for lead in leads)
+    return Aim(offsets, max(_LEAST_WINDOW_NS, *spans), seconds)
+
+
+def _measured(calls: Sequence[Call], released_ns: int) -> tuple[int, int]:
+    """When an actor came to its first decisive call, and how long it was at it from there on."""
+    ran = [call for call in calls if call.start_ns]
+    decisive = [call.start_ns for call in ran if call.step.decisive]
+    if not decisive:
+        return 0, 0
+    return decisive[0] - released_ns, ran[-1].end_ns - decisive[0]
+
+
+def _program(operation: Operation, world: World, held: bool) -> tuple[Step, ...]:
+    # Whoever has a device open closes it himself: a removal waits for that, before the epilogue.
+    return (*operation.steps(world), *((close(world.device),) if held else ()))
+
+
+def _held(calls: Iterable[Call]) -> list[tuple[Call, Call]]:
+    """Whoever opened the device: the call that did, and the one that closed what it got."""
+    listed = list(calls)
+    closes: dict[Slot, Call] = {}
+    for call in listed:
+        slot = call.step.arguments[0]
+        if call.step.takes and call.start_ns and isinstance(slot, Slot):
+            closes[slot] = call
+    return [
+        (call, closes[call.step.into])
+        for call in listed
+        if call.step.label.startswith(_OPENS) and call.step.into in closes
+    ]

@@ -1,0 +1,62 @@
+"""What takes the whole device away, how it comes back, and how a function is reset from outside."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from vfio_hw.host import modules
+from vfio_hw.host.binding import rebind
+from vfio_hw.host.blocking import write_with_deadline
+from vfio_hw.host.mdev import DEVICES, MdevType
+from vfio_hw.host.pci import PciFunction
+from vfio_hw.race.catalogue.entry import MEDIATED
+from vfio_hw.race.catalogue.mdev import type_path
+from vfio_hw.race.catalogue.subject import Subject, World
+from vfio_hw.race.program import Memory, Step, syscall, write_file
+
+_BUS = Path("/sys/bus/pci")
+_DEADLINE = 10.0
+
+
+def unbound(world: World) -> Sequence[Step]:
+    """Takes the function from its driver."""
+    address = world.subject.name.encode()
+    return write_file(_BUS / "drivers/vfio-pci/unbind", address, decisive=True)
+
+
+def pci_removed(world: World) -> Sequence[Step]:
+    """Takes the function from its bus."""
+    return write_file(world.subject.path / "remove", b"1", decisive=True)
+
+
+def unloaded(world: World) -> Sequence[Step]:
+    """Unloads the module of the parent, without waiting for its users."""
+    name = Memory(world.subject.kind.encode() + b"\0")
+    call = syscall("delete_module", name, os.O_NONBLOCK, label="delete_module", decisive=True)
+    return (call,)
+
+
+def reset_by_sysfs(world: World) -> Sequence[Step]:
+    """Resets the function through its attribute."""
+    return write_file(world.subject.path / "reset", b"1", decisive=True)
+
+
+def restored(subject: Subject) -> None:
+    """The device is there again, with its VFIO driver.
+
+    :raises KernelSplat: it did not come back in time.
+    """
+    if subject.kind in MEDIATED:
+        if not modules.is_loaded(subject.kind):
+            modules.load(subject.kind)
+        if not (DEVICES / subject.name).exists():
+            MdevType(type_path(subject.kind)).create(subject.name)
+        return
+    function = PciFunction.at(subject.name) if subject.path.exists() else _rescanned(subject)
+    if function.driver != "vfio-pci":
+        rebind(function, "vfio-pci")
+
+
+def _rescanned(subject: Subject) -> PciFunction:
+    write_with_deadline(_BUS / "rescan", "1", _DEADLINE)
+    return PciFunction.at(subject.name)

@@ -1,0 +1,85 @@
+"""`vfio-hw run --races`: a budget for the pairs of the matrix, and what they had in all runs."""
+
+import argparse
+import re
+from collections.abc import Sequence
+
+from vfio_hw import cache, guest
+from vfio_hw.errors import HarnessError
+from vfio_hw.report import terminal
+from vfio_hw.report.events import Result
+
+MATRIX = "tests_hw/race/test_matrix.py"
+_TEST = re.compile(re.escape(MATRIX) + r"::\w+\[(.+)\]")
+BUDGET_SECONDS = 600.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``run`` that are about the matrix."""
+    parser.add_argument(
+        "--races",
+        action="store_true",
+        help="only pairs of the matrix, each an operation against what may disturb it; most time"
+        " for those that had the fewest rounds at an edge in all runs so far",
+    )
+    parser.add_argument(
+        "--budget",
+        type=guest.seconds,
+        metavar="TIME",
+        help="of all pairs together, with --races (default: 10m)",
+    )
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Make the arguments of a run select what ``--races`` says.
+
+    :raises HarnessError: what they say can not be.
+    """
+    if not args.races:
+        if args.budget is not None:
+            raise HarnessError("--budget is of --races: name both, or --race-budget for each race")
+        return
+    if args.selection or args.quick or any(word.startswith("--pairs") for word in args.rest):
+        raise HarnessError("--races chooses the tests itself: leave the selection out, or --races")
+    from vfio_hw.race import ledger
+    from vfio_hw.race.catalogue.choice import matrix
+
+    names = [pair.name for pair in matrix()]
+    budget = BUDGET_SECONDS if args.budget is None else args.budget
+    planned = ledger.plan(ledger.read(args.kernel[0]), names, budget, args.seed)
+    select(args, planned)
+    most = max(seconds for _, seconds in planned)
+    terminal.say(f"{len(planned)} of {len(names)} pairs, up to {most:g} s each")
+
+
+def select(args: argparse.Namespace, planned: Sequence[tuple[str, float]]) -> None:
+    """Make the arguments of a run select these pairs, each with its seconds."""
+    words = ",".join(f"{name}={seconds:g}" for name, seconds in planned)
+    args.selection, args.rest = [MATRIX], [*args.rest, f"--pairs={words}"]
+    # What a test may take goes by what a race may.
+    args.race_budget = max([args.race_budget or 0.0, *(seconds for _, seconds in planned)])
+
+
+def note(kernel: str, release: str, results: Sequence[Result]) -> None:
+    """Keep what the pairs among the results came to, and say how far the matrix is covered."""
+    tests = [(name, each.properties) for each in results if (name := _pair(each))]
+    if not tests:
+        return
+    from vfio_hw.race import ledger
+    from vfio_hw.race.catalogue.choice import matrix
+
+    names = {pair.name for pair in matrix()}
+    with cache.locked("races", "keeping what the races came to", terminal.say):
+        own = ledger.read(kernel)
+        own.note(release, tests)
+        ledger.write(kernel, own)
+    terminal.say(
+        f"race coverage of {release}: of {own.held(names)} of {len(names)} pairs edges were found"
+        f" and held, in all runs"
+    )
+
+
+def _pair(result: Result) -> str | None:
+    """The pair of a test that ran to its end."""
+    match = _TEST.fullmatch(result.test)
+    return match[1] if match and "edges" in result.properties else None
