@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from vfio_hw import bisect, guest, race_command, run
+from vfio_hw import bisect, guest, race_command, replay, run
 from vfio_hw.coverage import command as coverage_command
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import command as mutate_command
 from vfio_hw.mutate import table as mutate_table
 from vfio_hw.report import uapi_command
+from vfio_hw.repro import command as repro_command
 from vfio_hw.vm import kernels, machine
 from vfio_hw.vm.kernels import command as kernel_command
 
@@ -86,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     mutate_table.add_parser(commands)
     uapi_command.add_parser(commands)
     coverage_command.add_parser(commands)
+    replay.add_parser(commands)
+    repro_command.add_parser(commands)
     _add_vm(commands)
     kernel_command.add_parser(commands)
     _add_headers(commands)

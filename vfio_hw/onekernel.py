@@ -13,7 +13,7 @@ from vfio_hw import guest, races
 from vfio_hw.coverage import collect, gcov
 from vfio_hw.errors import HarnessError, MachineLost
 from vfio_hw.oracle.splats import splats
-from vfio_hw.report import terminal
+from vfio_hw.report import race_files, terminal
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import Known, judged, known_finds, vanished
 from vfio_hw.session import PROJECT, collected, compile_tests, pytest_line
@@ -100,6 +100,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
     except MachineLost as error:
         log.write({"event": "stopped", "text": str(error)})
         results = log.results()
+        race_files.tell(log, out)
         terminal.summary(results, out, [])
         if any(result.verdict == "failed" for result in results):
             print(f"vfio-hw: {error}", file=sys.stderr)
@@ -107,6 +108,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
         raise
     results = log.results()
     races.note(args.kernel, kernel.release, results)
+    race_files.tell(log, out)
     gone = _gone(results, kernel, finds)
     status = _ended(results, supervised, out)
     status = HARNESS_WRONG if status == OK and gone and args.strict_known else status

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from vfio_hw.fixtures import Target
 from vfio_hw.host.binding import bound_to, set_driver_override, unbind
 from vfio_hw.host.mdev import Mdev
 from vfio_hw.host.pci import PciFunction
@@ -25,6 +26,7 @@ PROBES_NS = 400_000
 def test_of_two_openers_at_once_at_least_one_gets_the_group(mtty: Mdev, raced):
     """Two opens of one group: never both while the other holds it, never neither."""
     number = mtty.iommu_group
+    device = Target("mtty", mtty.uuid, mtty.path, mtty)
 
     def scene() -> Scene:
         return Scene(
@@ -40,7 +42,7 @@ def test_of_two_openers_at_once_at_least_one_gets_the_group(mtty: Mdev, raced):
 
     outcomes = {("ok", "ok"), ("ok", "EBUSY"), ("EBUSY", "ok")}
     with Racer() as racer:
-        raced(racer, scene, outcomes, judge, window_ns=OPENS_NS)
+        raced(racer, scene, outcomes, judge, window_ns=OPENS_NS, device=device)
 
 
 @pytest.mark.promise("P4")

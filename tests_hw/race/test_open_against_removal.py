@@ -82,7 +82,7 @@ def test_a_device_is_got_from_its_group_whole_or_not_at_all(device: Target, race
 
     with Racer() as racer:
         outcomes = legal(device, GROUP_PATH, "EAGAIN")
-        raced(racer, scene, outcomes, waited_for, window_ns=WINDOW_NS[device.kind])
+        raced(racer, scene, outcomes, waited_for, window_ns=WINDOW_NS[device.kind], device=device)
 
 
 @pytest.mark.promise("P1")
@@ -98,7 +98,7 @@ def test_a_character_device_is_bound_whole_or_not_at_all(device: Target, raced):
 
     with Racer() as racer:
         outcomes = legal(device, CDEV_PATH, "ok+EAGAIN")
-        raced(racer, scene, outcomes, waited_for, window_ns=WINDOW_NS[device.kind])
+        raced(racer, scene, outcomes, waited_for, window_ns=WINDOW_NS[device.kind], device=device)
 
 
 @pytest.mark.promise("P4")
@@ -126,4 +126,4 @@ def test_a_dying_group_is_opened_whole_or_not_at_all(mtty: Mdev, raced):
     # EBUSY while the first opener still has it, then open, then dying (ENODEV), then gone.
     outcomes = {(opened, "ok+ok", "ok") for opened in ("ok", "EBUSY", "ENODEV", "ENXIO", "ENOENT")}
     with Racer() as racer:
-        raced(racer, scene, outcomes, judge, window_ns=WINDOW_NS["mtty"])
+        raced(racer, scene, outcomes, judge, window_ns=WINDOW_NS["mtty"], device=target)

@@ -17,6 +17,7 @@ static const struct {
     CALL(ppoll),     CALL(pread64),    CALL(pwrite64),   CALL(read),      CALL(recvmsg),
     CALL(sched_yield), CALL(sendmsg),  CALL(socketpair), CALL(unlinkat),  CALL(write),
     CALL(delete_module), CALL(finit_module), CALL(capset), CALL(memfd_create), CALL(prlimit64),
+    CALL(pidfd_getfd), CALL(pidfd_open), CALL(setpriority),
 #if defined(SYS_mmap) && !defined(__s390__)
     CALL(mmap), /* where it takes six arguments, and not the address of a struct with them */
 #endif
@@ -28,6 +29,14 @@ static long number_of(const char *name)
         if (!strcmp(calls[i].name, name))
             return calls[i].number;
     return -1;
+}
+
+static const char *name_of(long number)
+{
+    for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+        if (calls[i].number == number)
+            return calls[i].name;
+    return "";
 }
 
 #endif

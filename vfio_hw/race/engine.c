@@ -242,3 +242,8 @@ long race_call_number(const char *name)
 {
     return number_of(name);
 }
+
+const char *race_call_name(long number)
+{
+    return name_of(number);
+}

@@ -110,15 +110,17 @@ def stormed(shared: Any, index: int, where: range) -> Stormed | None:
 
 
 def ended(calls: Sequence[Call], actor: Any) -> tuple[Call, ...]:
-    """The calls of an actor, which may have been a process: it ended in one that did not return."""
+    """The calls of an actor, which may have been a process: it ended in, or before, one of them."""
     if not actor.process:
         return tuple(calls)
     code = os.waitstatus_to_exitcode(actor.status)
     how = named(code) if code < 0 else "exited"
-    return tuple(
-        replace(call, outcome=how, end_ns=actor.ended_ns) if call.outcome == "running" else call
-        for call in calls
-    )
+    found = list(calls)
+    for place, call in enumerate(calls):
+        if call.outcome in ("running", "not run"):
+            found[place] = replace(call, outcome=how, end_ns=actor.ended_ns)
+            break
+    return tuple(found)
 
 
 def _tallied(tally: Any) -> Counter[str]:

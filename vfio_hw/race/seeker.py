@@ -12,7 +12,7 @@ from vfio_hw.race.line import Line
 from vfio_hw.race.outcome import Call, Round
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.signature import Latencies, Seen
-from vfio_hw.race.spread import EdgeFound, Judge, RaceResult, Scene, hold
+from vfio_hw.race.spread import EdgeFound, Judge, RaceResult, Scene, Tell, hold
 
 # Of more than two actors: one round in so many moves all of them at once.
 ALL_EVERY = 4
@@ -95,6 +95,7 @@ def seek(
     window_ns: int,
     legal: Collection[tuple[str, ...]],
     judge: Judge | None = None,
+    tell: Tell = lambda _: None,
 ) -> RaceResult:
     """As :func:`vfio_hw.race.spread.race`, with offsets sought at the edges of the race.
 
@@ -110,6 +111,7 @@ def seek(
         window_ns=window_ns,
         legal=legal,
         judge=judge,
+        tell=tell,
     )
     result.near = seeker.near
     result.edges = seeker.found()

@@ -9,9 +9,11 @@ from itertools import dropwhile, pairwise
 from typing import Protocol
 
 from vfio_hw.errors import HarnessError, KernelSplat
+from vfio_hw.race.failure import Failure
 from vfio_hw.race.outcome import Round
-from vfio_hw.race.program import Memory, Step
+from vfio_hw.race.program import Memory
 from vfio_hw.race.racer import Actor, Racer
+from vfio_hw.race.scene import Scene as Scene
 from vfio_hw.uapi import ffi
 from vfio_hw.uapi.calls import note
 from vfio_hw.uapi.families import REQUESTS
@@ -19,17 +21,11 @@ from vfio_hw.uapi.families import REQUESTS
 # Says what is wrong with a round whose outcome is legal; None when nothing is.
 Judge = Callable[[Round], str | None]
 
+# Is told of a race.
+Tell = Callable[[Failure], None]
+
 # A race in which nobody met anybody goes on for so many times its budget, and is an error then.
 PATIENCE = 4
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One round's programs, over a world that was just prepared for them."""
-
-    prologue: Sequence[Step]
-    actors: Sequence[Actor]
-    epilogue: Sequence[Step] = ()
 
 
 @dataclass(frozen=True)
@@ -144,10 +140,12 @@ def hold(
     window_ns: int,
     legal: Collection[tuple[str, ...]],
     judge: Judge | None = None,
+    tell: Tell = lambda _: None,
 ) -> RaceResult:
     """Runs rounds until the budget is spent; every outcome was legal, and some rounds were met.
 
     :param scene: prepares the world for one round and returns the programs.
+    :param tell: is told of the race when it begins, without a complaint, and of its failure.
     :raises KernelSplat: an outcome that is not legal, a complaint of the judge's, or a hang; says
         round, seed and offsets.
     :raises HarnessError: not one round ran, or in none of them two actors met.
@@ -159,12 +157,22 @@ def hold(
         result.rounds += 1
         prepared = scene()
         shifts = chooser.choose(prepared.actors)
+        failure = Failure(
+            prepared, "", seed, result.rounds, result.seconds, window_ns, legal, shifts
+        )
+        if result.rounds == 1:
+            tell(replace(failure, shifts_ns=None))
         actors = [
             replace(actor, offset_ns=actor.offset_ns + shift)
             for actor, shift in zip(prepared.actors, shifts, strict=True)
         ]
         title = _title(actors)
-        played = _play(racer, prepared, actors, result)
+        try:
+            played = racer.round(prepared.prologue, actors, prepared.epilogue)
+        except KernelSplat as hang:
+            tell(replace(failure, complaint=str(hang).partition("\n")[0]))
+            text = f"{hang}\n{title}: {_where(actors, result)}"
+            raise KernelSplat(text, oracle=hang.oracle) from None
         result.outcomes[played.outcome] += 1
         result.left_open.update(played.left_open)
         if met(played):
@@ -173,6 +181,7 @@ def hold(
         chooser.tell(prepared.actors, shifts, played)
         complaint = _complaint(played, legal, judge)
         if complaint:
+            tell(replace(failure, complaint=complaint, played=played))
             raise KernelSplat(
                 f"{title}: {complaint}\n{_where(actors, result)}\n{played.describe()}",
                 oracle="outcome",
@@ -216,14 +225,6 @@ def note_raced(played: Round) -> None:
                     ffi.from_buffer(argument.content) if isinstance(argument, Memory) else argument
                 )
                 note(call.step.label, given, "raced")
-
-
-def _play(racer: Racer, scene: Scene, actors: Sequence[Actor], result: RaceResult) -> Round:
-    try:
-        return racer.round(scene.prologue, actors, scene.epilogue)
-    except KernelSplat as hang:
-        text = f"{hang}\n{_title(actors)}: {_where(actors, result)}"
-        raise KernelSplat(text, oracle=hang.oracle) from None
 
 
 def _complaint(

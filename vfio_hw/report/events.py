@@ -10,6 +10,7 @@ plan           tests: all of them, when several guests share them
 guest          a guest was started: number
 session        in that guest: tests that will run, release of its kernel
 started        test
+race           test, and all it takes to run a race again: the test begins one
 racing         pair, seconds, rounds, edges, outcomes: how a race goes that is not over
 finished       test, verdict, seconds, text, oracle, properties, findings, judged
 again          test, text: why it is run once more, in the next guest

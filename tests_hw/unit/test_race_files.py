@@ -1,0 +1,126 @@
+"""This file checks that failed races of a record become files, and what replay makes of one."""
+
+import argparse
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vfio_hw import asked, cli, guest, run
+from vfio_hw.report.events import EventLog, Result
+from vfio_hw.report.race_files import write_failures
+
+TEST = "tests_hw/race/test_x.py::test_y[mtty]"
+RACE = {
+    "test": TEST,
+    "vfio_hw_race": 1,
+    "kernel": "7.3.4",
+    "complaint": "",
+    "device": None,
+    "seed": 7,
+    "rounds": 1,
+    "seconds": 0.0,
+    "window_ns": 1000,
+    "shifts_ns": None,
+    "legal": [["ok"]],
+    "prologue": [],
+    "actors": [],
+    "epilogue": [],
+    "slots": [],
+}
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> EventLog:
+    log = EventLog(tmp_path / "events.jsonl")
+    log.write({"event": "run", "kernel": "7.3.4", "machine": "intel-iommu", "image": "/k/bzImage"})
+    log.write({"event": "race", **RACE})
+    return log
+
+
+def files(log: EventLog, tmp_path: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in write_failures(log, tmp_path).values()]
+
+
+def test_a_race_that_failed_is_written_as_it_told(log: EventLog, tmp_path: Path) -> None:
+    told = {**RACE, "complaint": "outcome (x) is not legal", "shifts_ns": [0, 5]}
+    log.write(Result(TEST, "failed", 1.0, "text", "outcome", {"race": told}).as_event())
+    (content,) = files(log, tmp_path)
+    expected = {"machine": "intel-iommu", "image": "/k/bzImage", "text": "text"}
+    assert content == {**told, **expected}
+
+
+def test_a_race_that_the_kernel_died_of_is_written_as_it_began(
+    log: EventLog, tmp_path: Path
+) -> None:
+    log.write(Result(TEST, "failed", 9.5, "Kernel panic\ntrace", "panic").as_event())
+    (content,) = files(log, tmp_path)
+    assert content["complaint"] == "Kernel panic"
+    assert content["shifts_ns"] is None
+    assert content["seconds"] == 9.5
+    assert "event" not in content
+
+
+def test_what_an_oracle_found_after_a_race_comes_with_its_edges(
+    log: EventLog, tmp_path: Path
+) -> None:
+    edges = [{"actor": "remove", "position_ns": 5, "rounds": 9}]
+    properties = {"edges": edges, "rounds": 40}
+    found = ["kernel log: WARNING in x"]
+    log.write(Result(TEST, "failed", 3.0, "t", "kernel log", properties, found).as_event())
+    (content,) = files(log, tmp_path)
+    assert content["complaint"] == "kernel log: WARNING in x"
+    assert (content["edges"], content["rounds"]) == (edges, 40)
+
+
+@pytest.mark.parametrize("verdict", ["passed", "known", "skipped", "error"])
+def test_of_other_verdicts_there_is_no_file(log: EventLog, tmp_path: Path, verdict: str) -> None:
+    log.write(Result(TEST, verdict, 1.0).as_event())
+    log.write(Result("tests_hw/other.py::test_z", "failed", 1.0).as_event())
+    assert files(log, tmp_path) == []
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[argparse.Namespace]:
+    """The runs that a command asks for, on a kernel 7.3.4."""
+    seen: list[argparse.Namespace] = []
+
+    def run_one(args: argparse.Namespace) -> int:
+        asked.asked(args)
+        seen.append(args)
+        return 1
+
+    kernel = SimpleNamespace(release="7.3.4")
+    monkeypatch.setattr(run, "run", run_one)
+    monkeypatch.setattr(guest, "described", lambda *_: (None, kernel))
+    return seen
+
+
+def saved(path: Path, **changes: object) -> Path:
+    path.write_text(json.dumps({**RACE, **changes}))
+    return path
+
+
+def test_a_replay_runs_the_test_about_the_offsets(
+    tmp_path: Path, ran: list[argparse.Namespace]
+) -> None:
+    path = saved(tmp_path / "race-1.json", seconds=40.0, shifts_ns=[0, 3])
+    assert cli.main(["replay", str(path)]) == 1
+    (args,) = ran
+    assert args.selection == [TEST]
+    assert args.rest == [f"--race-replay={path}"]
+    assert (args.seed, args.race_budget, args.kernel) == (7, 80.0, ["latest"])
+
+
+def test_a_failure_of_another_kernel_is_replayed_only_when_the_kernel_is_named(
+    tmp_path: Path, ran: list[argparse.Namespace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(tmp_path / "race-1.json", kernel="6.12.1")
+    assert cli.main(["replay", str(path)]) == 3
+    assert "is of kernel 6.12.1, and latest is 7.3.4: say with --kernel" in capsys.readouterr().err
+    assert ran == []
+    assert cli.main(["replay", str(path), "--kernel", "latest"]) == 1
+    assert "is of kernel 6.12.1: whether 7.3.4 does the same" in capsys.readouterr().out
+    assert len(ran) == 1

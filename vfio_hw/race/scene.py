@@ -1,0 +1,16 @@
+"""What a round is made of, once the world was prepared for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vfio_hw.race.actor import Actor
+from vfio_hw.race.program import Step
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One round's programs, over a world that was just prepared for them."""
+
+    prologue: Sequence[Step]
+    actors: Sequence[Actor]
+    epilogue: Sequence[Step] = ()

@@ -1,0 +1,1 @@
+"""A race that failed, as one C program."""

@@ -1,0 +1,114 @@
+"""How a C program has the device again that a race is about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vfio_hw.errors import HarnessError
+
+_MDEV = """\
+#define DEVICE "/sys/bus/mdev/devices/{name}"
+#define CREATE "/sys/class/mdev_bus/{parent}/mdev_supported_types/{type}/create"
+
+static void set_scene(void)
+{{
+	if (system("modprobe -q {module}; modprobe -q vfio_iommu_type1; modprobe -q iommufd"))
+		fprintf(stderr, "modprobe: not all modules could be loaded\\n");
+}}
+
+static void restore(void)
+{{
+	if (access(DEVICE, F_OK))
+		write_to(CREATE, "{name}");
+	find_nodes(DEVICE);
+}}
+
+static void give_back(void)
+{{
+	if (!access(DEVICE, F_OK))
+		write_to(DEVICE "/remove", "1");
+}}
+"""
+
+_PCI = """\
+#define DEVICE "/sys/bus/pci/devices/{name}"
+
+static char driver_before[300];
+
+static void bind_to(const char *driver)
+{{
+	char name[300];
+
+	link_name(DEVICE "/driver", name);
+	if (!strcmp(name, driver))
+		return;
+	if (*name)
+		write_to(DEVICE "/driver/unbind", "{name}");
+	write_to(DEVICE "/driver_override", strcmp(driver, "{driver}") ? "\\n" : driver);
+	if (*driver)
+		write_to("/sys/bus/pci/drivers_probe", "{name}");
+}}
+
+static void set_scene(void)
+{{
+	if (system("modprobe -q {driver}; modprobe -q vfio_iommu_type1; modprobe -q iommufd"))
+		fprintf(stderr, "modprobe: not all modules could be loaded\\n");
+	link_name(DEVICE "/driver", driver_before);
+}}
+
+static void restore(void)
+{{
+	bind_to("{driver}");
+	find_nodes(DEVICE);
+}}
+
+static void give_back(void)
+{{
+	bind_to(driver_before);
+}}
+"""
+
+_NONE = """\
+static void set_scene(void)
+{
+}
+
+static void restore(void)
+{
+}
+
+static void give_back(void)
+{
+}
+"""
+
+
+@dataclass(frozen=True)
+class SceneCode:
+    """The functions set_scene(), restore() and give_back(), and what they need, for a person."""
+
+    code: str
+    needs: str
+
+
+def scene(file: Mapping[str, Any]) -> SceneCode:
+    """For the device that a failure file names.
+
+    :raises HarnessError: it names none, and its programs are about one.
+    """
+    device = file.get("device")
+    if device is None:
+        if '"path"' in str(file).replace("'", '"'):
+            raise HarnessError(
+                f"the failure of {file['test']} names no device that a C program could set up:"
+                " use vfio-hw replay"
+            )
+        return SceneCode(_NONE, "It needs no device.")
+    if device["bus"] == "mdev":
+        code = _MDEV.format(**device, module=device["type"].partition("-")[0])
+        return SceneCode(code, f"It creates an mdev of type {device['type']}: as root.")
+    return SceneCode(
+        _PCI.format(**device),
+        f"It binds {device['name']}, which is of kind {device['kind']}, to {device['driver']}: as"
+        " root.",
+    )

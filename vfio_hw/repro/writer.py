@@ -1,0 +1,197 @@
+"""Writes the C program of a failure: what all have in common is in head.c and rounds.c."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.race.again import Recorded
+from vfio_hw.repro.memory import Memories, string
+from vfio_hw.repro.scenes import scene
+
+_HERE = Path(__file__).parent
+_MIDDLE = """\
+/* ---- memory that calls get by address ---- */
+
+@MEMORY@
+/* ---- the scene ---- */
+
+@SCENE@
+/* ---- the programs ---- */
+
+@PROGRAMS@
+"""
+
+DEADLINE = 10
+_FEWEST_ROUNDS = 100
+
+
+def written(recorded: Recorded) -> str:
+    """The program.
+
+    :raises HarnessError: the failure can not be had without the tests.
+    """
+    return _Writer(recorded).text()
+
+
+class _Writer:
+    def __init__(self, recorded: Recorded) -> None:
+        self._recorded, self._file = recorded, recorded.content
+        if any(actor["storm"] for actor in self._file["actors"]):
+            raise HarnessError(
+                f"{recorded.path}: an actor of it runs in a storm, which no C program is written"
+                " for: use vfio-hw replay"
+            )
+        self._slots = _identifiers(slot["name"] for slot in self._file["slots"])
+        self._labels: list[str] = []
+        self._decisive: list[bool] = []
+        self._memories = Memories(self._file["slots"], self._slots)
+
+    def text(self) -> str:
+        file = self._file
+        prologue = self._function("prologue", file["prologue"])
+        actors = file["actors"]
+        setups = [self._function(f"setup_{i}", actor["setup"]) for i, actor in enumerate(actors)]
+        first, programs = [], []
+        for index, actor in enumerate(actors):
+            first.append(len(self._labels))
+            programs.append(self._function(f"actor_{index}", actor["program"]))
+        first.append(len(self._labels))
+        epilogue = self._function("epilogue", file["epilogue"])
+        offsets = _offsets(file)
+        legal = [" / ".join(outcome) for outcome in file["legal"]]
+        pids = [-1 if actor["pid"] is None else actor["pid"] for actor in actors]
+        parts = {
+            "TITLE": " against ".join(actor["name"] for actor in actors),
+            "KERNEL": file["kernel"],
+            "TEST": file["test"],
+            "COMPLAINT": _comment(file["complaint"] or "not known: the kernel died of it"),
+            "NEEDS": scene(file).needs,
+            "ROUNDS": max(_FEWEST_ROUNDS, 2 * file["rounds"]),
+            "DEADLINE": DEADLINE,
+            "ACTORS": len(actors),
+            "CALLS": max(1, len(self._labels)),
+            "PROLOGUE": len(file["prologue"]),
+            "SLOTS": "".join(f"{slot}, " for slot in self._slots),
+            "LABELS": "".join(f"\t{string(label)},\n" for label in self._labels),
+            "MEMORY": self._memories.declared() + self._memories.refreshed(),
+            "SCENE": scene(file).code,
+            "PROGRAMS": "\n".join([prologue, *setups, *programs, epilogue, self._close_left()]),
+            "PROGRAM_NAMES": ", ".join(f"actor_{i}" for i in range(len(actors))),
+            "SETUP_NAMES": ", ".join(f"setup_{i}" for i in range(len(actors))),
+            "ACTOR_NAMES": ", ".join(string(actor["name"]) for actor in actors),
+            "PROCESSES": ", ".join(str(int(actor["process"])) for actor in actors),
+            "PIDS": ", ".join(map(str, pids)),
+            "OFFSETS": ", ".join(map(str, offsets)),
+            "DECISIVE": ", ".join(str(int(each)) for each in self._decisive) or "0",
+            "FIRST": ", ".join(map(str, first)),
+            "LEGAL": "".join(f"\t{string(outcome)},\n" for outcome in legal),
+            "SEED": file["seed"] % 2**32,
+        }
+        frame = (_HERE / "head.c").read_text() + _MIDDLE + (_HERE / "rounds.c").read_text()
+        return re.sub(r"@([A-Z_]+)@", lambda match: str(parts[match[1]]), frame)
+
+    def _function(self, name: str, program: Sequence[Mapping[str, Any]]) -> str:
+        lines = [line for step in program for line in self._step(step)]
+        body = "\n".join(f"\t{line}" if line else "" for line in lines)
+        return f"static void {name}(long long since)\n{{\n{body}\n\t(void)since;\n}}\n"
+
+    def _step(self, step: Mapping[str, Any]) -> Iterator[str]:
+        number = len(self._labels)
+        self._labels.append(step["label"])
+        self._decisive.append(step["decisive"])
+        arguments, needed, memories = [], [], []
+        for argument in step["arguments"]:
+            if isinstance(argument, dict) and "slot" in argument:
+                slot = self._slots[argument["slot"]]
+                needed.append(slot)
+                arguments.append("taken" if step["takes"] else f"slots[{slot}]")
+            elif isinstance(argument, dict):
+                memory = self._memories.add(argument["memory"])
+                memories.append(memory)
+                needed += memory.needed
+                arguments.append(f"(long){memory.name}")
+            else:
+                arguments.append(f"{_signed(argument)}L")
+        yield f"/* {_comment(step['label'])} */"
+        if step["delay_ns"]:
+            yield f"wait_until(since + {step['delay_ns']});"
+        taken = next((slot for slot in needed), None) if step["takes"] else None
+        condition = " && ".join(f"full({slot})" for slot in dict.fromkeys(needed)) or "1"
+        yield f"if ({condition}) {{"
+        if taken is not None:
+            yield f"\tlong taken = take({taken});"
+            yield ""
+        for memory in memories:
+            yield from (f"\t{line}" for line in memory.before())
+        if step["call"] in ("load", "store"):
+            base, offset, size, *value = [*arguments, "0"]
+            yield (
+                f"\ttouch({number}, {int(step['call'] == 'store')}, {base} + {offset},"
+                f" {size}, {value[0]});"
+            )
+        else:
+            yield f"\tCALL({', '.join([str(number), 'SYS_' + step['call'], *arguments])});"
+        for memory in memories:
+            yield from (f"\tif (OK({number})) {line}" for line in memory.after())
+        if step["into"] is not None:
+            yield f"\tif (OK({number})) fill({self._slots[step['into']]}, calls[{number}].value);"
+        yield "} else {"
+        yield f"\tcalls[{number}].state = SKIPPED;"
+        yield "}"
+        yield f"since = calls[{number}].end ? calls[{number}].end : since;"
+
+    def _close_left(self) -> str:
+        owned = {
+            step["into"]
+            for actor in self._file["actors"]
+            if actor["process"]
+            for step in (*actor["setup"], *actor["program"])
+        }
+        lines = []
+        for index, (about, slot) in enumerate(zip(self._file["slots"], self._slots, strict=True)):
+            if index in owned:
+                continue
+            if about["mapping"]:
+                lines.append(
+                    f"\tif (full({slot})) munmap((void *)take({slot}), {about['mapping']});"
+                )
+            elif about["descriptor"]:
+                lines.append(f"\tif (full({slot})) close(take({slot}));")
+        return "static void close_left(void)\n{\n" + "\n".join(lines) + "\n}\n"
+
+
+def _offsets(file: Mapping[str, Any]) -> list[int]:
+    shifts = file.get("shifts_ns") or _at_an_edge(file)
+    offsets = [
+        actor["offset_ns"] + shift for actor, shift in zip(file["actors"], shifts, strict=True)
+    ]
+    return [offset - min(offsets) for offset in offsets]
+
+
+def _at_an_edge(file: Mapping[str, Any]) -> list[int]:
+    """Where most rounds were, when the one that failed is not known."""
+    names = [actor["name"] for actor in file["actors"]]
+    shifts = [0] * len(names)
+    for edge in sorted(file.get("edges") or [], key=lambda edge: edge["rounds"]):
+        shifts[names.index(edge["actor"])] = edge["position_ns"]
+    return shifts
+
+
+def _identifiers(names: Iterator[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        word = re.sub(r"\W+", "_", name).strip("_").upper() or "SLOT"
+        word = f"S_{word}"
+        found.append(word if word not in found else f"{word}_{len(found)}")
+    return found
+
+
+def _signed(value: int) -> int:
+    value &= 0xFFFF_FFFF_FFFF_FFFF
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _comment(text: str) -> str:
+    return " ".join(text.replace("*/", "* /").split())
