@@ -133,16 +133,17 @@ def initramfs(
     :param modules: the host's lib/modules/RELEASE, which the guest will find in its place.
     :param packed: files that the guest gets in its memory, as they are now.
     """
+    # Their order is that of their names.
+    first = {
+        f"guest/preload/{number:03}-{name}": content
+        for number, (name, content) in enumerate(preloaded(modules).items())
+    }
     files = {
         "guest/argv": _strings(argv),
         "guest/environ": _strings([f"{key}={value}" for key, value in environment.items()]),
         "guest/cwd": os.fsencode(cwd),
         "guest/modules": os.fsencode(modules) if modules else b"",
-        # Their order is that of their names.
-        **{
-            f"guest/preload/{number:03}-{name}": content
-            for number, (name, content) in enumerate(preloaded(modules).items())
-        },
+        **first,
     }
     return archive(
         [

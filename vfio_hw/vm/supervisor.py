@@ -88,10 +88,8 @@ class Supervisor:
     ) -> None:
         self._guest, self._out, self._log = guest, out, log
         self._deadlines, self._judge, self._splats = deadlines, judge, splats
-        self._on_result, self._on_output, self._most_lost = on_result, on_output, most_lost
-        self._on_event = on_event
-        self._progress = progress or Progress()
         self._on_result, self._on_output = on_result, on_output
+        self._on_event = on_event
         self._losses = losses or Losses(most_lost)
         self._progress, self._advise = progress or Progress(), advise
         self._aside = aside or {}
@@ -179,6 +177,7 @@ class Supervisor:
             self._finish(result_of(event))
             return
         self._log.write({**event, "guest": self._progress.guests})
+        self._on_event(event)
         if kind == "session":
             self._progress.plan(event["tests"])
         elif kind == "started":
