@@ -16,7 +16,7 @@ from vfio_hw.oracle.splats import splats
 from vfio_hw.report import race_files, terminal
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import Known, judged, known_finds, vanished
-from vfio_hw.session import PROJECT, collected, compile_tests, pytest_line
+from vfio_hw.session import PROJECT, pytest_line, with_plan
 from vfio_hw.sharing import shared_out
 from vfio_hw.vm import kernels, lanes
 from vfio_hw.vm.kernels import decoding
@@ -59,7 +59,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
         selection=[*own, *args.selection, *args.rest],
     )
     machine, kernel = guest.described(args, line, terminal.say, PROJECT)
-    machine = replace(machine, packed=compile_tests(line))
+    machine, plan = with_plan(machine, line, kernel.release, out)
     if gcov.counts(kernel):
         machine = replace(machine, argv=[*machine.argv, f"-p{gcov.PLUGIN}"])
     progress = _begin(args, log, machine, kernel, out)
@@ -89,7 +89,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
 
     try:
         with _roomy(out):
-            shares = _shares(progress, line, args, log)
+            shares = _shares(progress, plan.tests, args, log)
             supervised = lanes.side_by_side([supervisor(share) for share in shares], losses)
     except KeyboardInterrupt:
         terminal.say(
@@ -116,7 +116,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
 
 
 def _shares(
-    progress: Progress, line: Sequence[str], args: argparse.Namespace, log: EventLog
+    progress: Progress, tests: Sequence[str], args: argparse.Namespace, log: EventLog
 ) -> list[Progress]:
     """One for each guest that runs at the same time; with one guest, the whole."""
     guests = args.guests or lanes.fitting(args.cpus, args.memory)
@@ -124,11 +124,10 @@ def _shares(
         return [progress]
     if progress.planned is None:
         # What can not be collected here, a guest tells why.
-        tests = collected(line)
         if not tests:
             return [progress]
-        log.write({"event": "plan", "tests": tests})
-        progress.planned = tests
+        log.write({"event": "plan", "tests": list(tests)})
+        progress.planned = list(tests)
     shares = progress.shares(shared_out(progress.left, guests))
     terminal.say(f"{len(progress.left)} tests in {len(shares)} guests at a time")
     return shares

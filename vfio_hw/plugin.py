@@ -6,19 +6,20 @@ fails the test in which it happened.
 
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from vfio_hw import order
+from vfio_hw.choice import Choice
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import modules, writer
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Finding, Oracles
 from vfio_hw.race import hang
-from vfio_hw.report.events import Event, left, send
+from vfio_hw.report.events import Event, send
 from vfio_hw.report.known import known_finds
 from vfio_hw.verdict import Course, faults_of, faulty_device, memory_results, session_result, skips
 from vfio_hw.watchdog import RACE_BUDGET, Watchdog, deadline_for
@@ -61,6 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--quick", action="store_true", help="each test once, with parameters drawn by the seed"
     )
     group.addoption("--order", metavar="FILE", help="file that says which tests come first")
+    group.addoption("--planned", metavar="FILE", help="file of the tests that a host has collected")
+    group.addoption("--release", help="of the kernel that they are collected for (default: this)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,7 +77,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if config.option.seed is None:
         config.option.seed = int.from_bytes(os.urandom(4), "little")
-    config.pluginmanager.register(_Judge(config), "vfio-hw-judge")
+    judge = _Judge(config)
+    config.pluginmanager.register(judge, "vfio-hw-judge")
+    config.pluginmanager.register(Choice(config, judge.say, judge.begin), "vfio-hw-choice")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -97,46 +102,18 @@ class _Judge:
         self._watchdog: Watchdog | None = None
         self._course = Course()
         self._last = ""
-        self._wanted = left(Path(config.option.left)) if config.option.left else None
-        self._wanted_files = {test.partition("::")[0] for test in self._wanted or ()}
         self._ran = 0
-        self._finds, self._release = known_finds(), os.uname().release
+        self._finds = known_finds()
+        self._release = os.uname().release
 
-    def _say(self, event: Event) -> None:
+    def say(self, event: Event) -> None:
+        """Tell the outside."""
         if self._port:
             send(self._port, event)
 
-    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
-        """Importing a file costs an emulated processor more than most of its tests."""
-        if self._wanted is None or collection_path.suffix != ".py":
-            return None
-        name = collection_path.relative_to(self._config.rootpath).as_posix()
-        return None if name in self._wanted_files else True
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        if self._wanted is not None:
-            items[:] = [item for item in items if item.nodeid in self._wanted]
-        elif self._config.option.quick:
-            items[:] = order.sampled(items, self._config.option.seed)
-        if self._config.option.order:
-            items[:] = order.ordered(items, order.read(Path(self._config.option.order)))
-        else:
-            items[:] = order.known_last(items, self._release, self._finds)
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        if session.config.option.collectonly:
-            return
-        self._say(
-            {
-                "event": "session",
-                "kernel": os.uname().release,
-                "seed": self._config.option.seed,
-                "tests": [item.nodeid for item in session.items],
-                "promises": order.promises_of(session.items),
-            }
-        )
-        if any(drives_hardware(item) for item in session.items):
+    def begin(self, items: Sequence[pytest.Item]) -> None:
+        """The first tests are there: be ready when one of them drives hardware."""
+        if self._oracles is None and any(drives_hardware(item) for item in items):
             self._begin()
 
     def _begin(self) -> None:
@@ -158,7 +135,7 @@ class _Judge:
                 modules.load_available(_FIRST_MODULES)
         except KernelSplat as error:
             finding = Finding(error.oracle, str(error).partition("\n")[0], str(error))
-            self._say(session_result("loading the modules", [finding]).as_event())
+            self.say(session_result("loading the modules", [finding]).as_event())
             pytest.exit(str(error), returncode=int(pytest.ExitCode.TESTS_FAILED))
         if not Path("/dev/vfio/vfio").exists() and not Path("/dev/iommu").exists():
             raise pytest.UsageError("this kernel has no VFIO: load the module vfio first")
@@ -168,7 +145,7 @@ class _Judge:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
         self._course, began = Course(), time.monotonic()
-        self._say({"event": "started", "test": item.nodeid})
+        self.say({"event": "started", "test": item.nodeid})
         if self._watchdog:
             self._watchdog.began(item.nodeid)
         result = yield
@@ -176,11 +153,11 @@ class _Judge:
         if self._watchdog and not self._watchdog.ended():
             item.session.shouldstop = "the watchdog has taken the test for hung"
             return result
-        self._say(self._course.result(item, seconds).as_event())
+        self.say(self._course.result(item, seconds).as_event())
         self._last = item.nodeid
         if self._course.unusable:
             text = f"the kernel is not to be trusted after {item.nodeid}"
-            self._say({"event": "unusable", "text": text})
+            self.say({"event": "unusable", "text": text})
             item.session.shouldstop = text
         self._scan_memory(item, nextitem)
         return result
@@ -202,7 +179,7 @@ class _Judge:
         ending = item.session.shouldstop or item.session.shouldfail
         if (oracles := self._oracles) and drives_hardware(item) and due and not ending:
             for result in memory_results(whose, lambda: oracles.scan_memory(whose, last=last)):
-                self._say(result.as_event())
+                self.say(result.as_event())
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -242,7 +219,7 @@ class _Judge:
 
     def pytest_sessionfinish(self) -> None:
         if self._oracles and (findings := self._oracles.close()):
-            self._say(session_result(f"after {self._last}", findings).as_event())
+            self.say(session_result(f"after {self._last}", findings).as_event())
 
 
 def _check_user(addresses: list[str]) -> None:

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from vfio_hw import guest
+from vfio_hw import guest, plan
 from vfio_hw.errors import HarnessError
+from vfio_hw.plan import Plan
 from vfio_hw.report.events import PORT
+from vfio_hw.vm.machine import Guest
 
 PROJECT = Path(__file__).parents[1]
 
-_COMPILING = 60.0  # seconds; two suffice
+_COLLECTING = 60.0  # seconds; two suffice
 
 
 def pytest_line(
@@ -42,52 +45,39 @@ def pytest_line(
     return [*line, *selection]
 
 
-def compile_tests(line: Sequence[str]) -> list[Path]:
-    """Let the bytecode of the tests that ``line`` selects be in the checkout, if it can be written.
+def planned(line: Sequence[str], release: str) -> Plan:
+    """Collect the tests that ``line`` selects, for a guest whose kernel is of this release.
 
-    pytest writes it when it imports a test; what it writes in a guest is gone with the guest, and
-    an emulated processor needs longer to compile all tests than to run most of them.
-
-    :returns: the files that a guest will read when it runs them, for :attr:`Guest.packed`.
+    Their bytecode is in the checkout then, if it can be written. What a guest would write is gone
+    with it, and an emulated processor needs longer to compile all tests than to run most of them.
     """
     command = [word for word in line if not word.startswith("--events=")]
     # Set in many containers, where it spares the image and costs every guest half a minute.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryDirectory(prefix="vfio-hw-") as directory:
-        imported = Path(directory, "imported")
-        note = ["-p", "vfio_hw.imported", f"--imported={imported}", "--collect-only", "-qq"]
+        file = Path(directory, "plan")
+        own = ["-p", "vfio_hw.planning", f"--plan={file}", f"--release={release}"]
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
-                [*command, *note],
+                [*command, *own, "--collect-only", "-qq"],
                 cwd=PROJECT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                timeout=_COMPILING,
+                timeout=_COLLECTING,
                 check=False,  # whatever is wrong with the selection, the guest tells
             )
-        return list(map(Path, imported.read_text().splitlines())) if imported.exists() else []
+        return plan.read(file) if file.exists() else Plan()
 
 
-def collected(line: Sequence[str]) -> list[str]:
-    """The tests that a line of pytest would run here, without running them; none when it fails."""
-    command = [word for word in line if not word.startswith("--events=")]
-    try:
-        done = subprocess.run(
-            [*command, "--collect-only", "-q"],
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_COMPILING,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return []
-    # The names come first, then an empty line and a summary.
-    names = done.stdout.partition("\n\n")[0].splitlines()
-    return names if done.returncode == 0 else []
+def with_plan(machine: Guest, line: Sequence[str], release: str, out: Path) -> tuple[Guest, Plan]:
+    """The guest that runs ``line``, told in ``out`` what to run, and with the files it needs."""
+    found = planned(line, release)
+    file = out / "plan.json"
+    found.write(file)
+    argv = [*line, f"--planned={file}"] if found.tests else list(line)
+    return replace(machine, argv=argv, packed=tuple(map(Path, found.files))), found
 
 
 def results_directory(wanted: Path | None, prefix: str = "") -> Path:

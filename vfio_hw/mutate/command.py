@@ -6,7 +6,6 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from vfio_hw import guest
@@ -30,7 +29,7 @@ from vfio_hw.mutate.trial import RACE_BUDGET, Bench
 from vfio_hw.report.known import known_finds
 from vfio_hw.report.terminal import say
 from vfio_hw.run import HARNESS_WRONG, INTERRUPTED, OK, USAGE
-from vfio_hw.session import PROJECT, compile_tests, pytest_line, results_directory
+from vfio_hw.session import PROJECT, pytest_line, results_directory
 from vfio_hw.vm.kernels import Kernel
 from vfio_hw.vm.kernels.source import source_of
 
@@ -128,7 +127,6 @@ def run(args: argparse.Namespace) -> int:
     def line(races: bool) -> list[str]:
         return pytest_line(seed=args.seed, race_budget=RACE_BUDGET[races], selection=args.rest)
 
-    machine = replace(machine, packed=compile_tests(line(races=True)))
     name = f"{kernel.release} ({kernel.name})"
     bench = Bench(machine, line, name, kernel.release, known_finds(), args.budget)
     record = record or _begun(args)

@@ -11,6 +11,7 @@ from vfio_hw.oracle.splats import splats
 from vfio_hw.order import Order
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import Known, judged
+from vfio_hw.session import with_plan
 from vfio_hw.vm.machine import Deadlines, Guest
 from vfio_hw.vm.supervisor import Supervisor
 from vfio_hw.watchdog import REPORT_SECONDS, deadline_for
@@ -84,10 +85,11 @@ class Bench:
         """
         out.mkdir(parents=True)
         order.write(out / "order.json")
-        argv = [*self.line(order.races), f"--order={out / 'order.json'}"]
+        line = [*self.line(order.races), f"--order={out / 'order.json'}"]
+        machine, _ = with_plan(self.machine, line, self.release, out)
         watch = _Watch(self.budget, unsound, enough)
         supervisor = Supervisor(
-            replace(self.machine, modules=modules, argv=argv, cpus=self._cpus(order.races)),
+            replace(machine, modules=modules, cpus=self._cpus(order.races)),
             out,
             EventLog(out / "events.jsonl"),
             deadlines=Deadlines(

@@ -1,6 +1,6 @@
-"""A pytest plugin that notes which files Python has read, for guests to be given them at once.
+"""A pytest plugin of the host's: what is collected becomes the plan for a guest.
 
-Loaded by hand: ``-p vfio_hw.imported --imported=FILE``.
+Loaded by hand: ``-p vfio_hw.planning --plan=FILE --collect-only``.
 """
 
 import sys
@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from vfio_hw import order
+from vfio_hw.plan import Plan
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("vfio-hw").addoption(
-        "--imported", metavar="FILE", help="file for the names of all files that were imported"
-    )
+    parser.getgroup("vfio-hw").addoption("--plan", metavar="FILE", help="where the plan goes")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    Path(session.config.option.imported).write_text("\n".join(sorted(_files())))
+    # What can not be collected here the guest tries to, and tells why.
+    items = [] if session.testsfailed else session.items
+    plan = Plan(
+        tuple(item.nodeid for item in items), order.promises_of(items), tuple(sorted(_files()))
+    )
+    plan.write(Path(session.config.option.plan))
 
 
 def _files() -> set[str]:
