@@ -28,6 +28,9 @@ class Child:
     def __init__(self) -> None:
         self._memory = ffi.from_buffer("struct race *", mmap.mmap(-1, ffi.sizeof("struct race")))
         self.shared: Any = self._memory[0]
+        self._slow = mmap.mmap(-1, lib.RACE_PAGE * lib.RACE_SLOW_PAGES, mmap.MAP_PRIVATE)
+        slow = ffi.from_buffer(self._slow, require_writable=True)
+        self.shared.slow_address = int(ffi.cast("uintptr_t", slow))
         self._channel, other = socket.socketpair()
         with other:
             self.pid = self._fork(other.fileno())

@@ -11,6 +11,7 @@
 #include "calls.h"
 #include "engine.h"
 #include "process.h"
+#include "slow.h"
 #include "step.h"
 #include "touch.h"
 
@@ -22,7 +23,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 /* Where the descriptor of the channel to the parent is moved to. */
@@ -71,23 +71,6 @@ static int hire(struct race *race)
         worker_count++;
     }
     return 0;
-}
-
-static void close_left_open(struct race *race)
-{
-    for (unsigned i = 0; i < RACE_SLOTS; i++) {
-        int64_t value = slot_take(race, i);
-
-        race->left_open[i] = (race->descriptors[i] || race->mapped[i]) && value >= 0;
-        if (!race->left_open[i])
-            continue;
-        race->closing = i;
-        if (race->mapped[i])
-            munmap((void *)(uintptr_t)value, race->mapped[i]);
-        else
-            close((int)value);
-    }
-    race->closing = -1;
 }
 
 /* Waits for the last actor, or for the parent to give up or die. Then what the slots hold is closed
@@ -182,6 +165,8 @@ static int run_round(struct race *race)
 {
     int error = hire(race);
 
+    if (!error && race->slow_ns)
+        error = begin_slow_pages(race);
     if (error)
         return error;
     clear(race);
@@ -191,6 +176,8 @@ static int run_round(struct race *race)
         return error;
     run(race, race->epilogue, now_ns());
     close_left_open(race);
+    if (race->slow_ns)
+        empty_slow_pages(race);
     return 0;
 }
 

@@ -11,6 +11,9 @@ from vfio_hw.uapi import ffi, lib
 
 ALIGNMENT = 16
 
+# How long a page that is slow lets wait who touches it first.
+SLOW_NS = 300_000
+
 
 class Layout:
     """One round, written to a ``struct race``; remembers which step and slot went where.
@@ -33,6 +36,8 @@ class Layout:
         self._shared = shared
         self._arena = int(ffi.cast("uintptr_t", ffi.addressof(shared, "arena")))
         self._arena_used = 0
+        self._slow = int(ffi.cast("uintptr_t", ffi.addressof(shared, "slow")))
+        self._slow_pages = shared.slow_ns = 0
         self._slots: dict[Slot, int] = {}
         self._filled: set[Slot] = set()
         self._ours = True  # what steps fill slots with is the engine's own, to be closed by it
@@ -122,16 +127,15 @@ class Layout:
         return index
 
     def _memory(self, place: Any, memory: Memory, step: Step) -> int:
+        """Puts it somewhere and returns the address that the call gets."""
         size = len(memory.content)
-        address = self._arena + self._arena_used
-        self._arena_used += -(-size // ALIGNMENT) * ALIGNMENT
-        if self._arena_used > lib.RACE_ARENA:
-            raise HarnessError(f"{step.label}: a round has {lib.RACE_ARENA} bytes of memory in all")
-        ffi.memmove(ffi.cast("void *", address), memory.content, size)
+        # What is written before the call goes to where the slow page is filled from.
+        source, address = self._slow_page(size, step) if memory.slow else self._room(size, step)
+        ffi.memmove(ffi.cast("void *", source), memory.content, size)
         for offset, slot in (*memory.stores.items(), *memory.loads.items()):
             self._check(offset, _width(slot), size, step)
         for offset, slot in memory.stores.items():
-            copy = self._copy(place.stores, place.store_count, address + offset, _width(slot))
+            copy = self._copy(place.stores, place.store_count, source + offset, _width(slot))
             copy.slot = self._slot(slot)
             place.store_count += 1
         for offset, slot in memory.loads.items():
@@ -141,8 +145,26 @@ class Layout:
         for offset, other in memory.pointers.items():
             self._check(offset, 8, size, step)
             pointer = self._memory(place, other, step).to_bytes(8, sys.byteorder)
-            ffi.memmove(ffi.cast("void *", address + offset), pointer, 8)
+            ffi.memmove(ffi.cast("void *", source + offset), pointer, 8)
         return address
+
+    def _room(self, size: int, step: Step) -> tuple[int, int]:
+        address = self._arena + self._arena_used
+        self._arena_used += -(-size // ALIGNMENT) * ALIGNMENT
+        if self._arena_used > lib.RACE_ARENA:
+            raise HarnessError(f"{step.label}: a round has {lib.RACE_ARENA} bytes of memory in all")
+        return address, address
+
+    def _slow_page(self, size: int, step: Step) -> tuple[int, int]:
+        offset = self._slow_pages * lib.RACE_PAGE
+        self._slow_pages += 1
+        if size > lib.RACE_PAGE or self._slow_pages > lib.RACE_SLOW_PAGES:
+            raise HarnessError(
+                f"{step.label}: a round has {lib.RACE_SLOW_PAGES} slow pages of"
+                f" {lib.RACE_PAGE} bytes"
+            )
+        self._shared.slow_ns = SLOW_NS
+        return self._slow + offset, self._shared.slow_address + offset
 
     @staticmethod
     def _check(offset: int, width: int, size: int, step: Step) -> None:

@@ -39,12 +39,14 @@ class Memory:
     :param stores: slots whose value is written (32 bits) at an offset before the call.
     :param loads: slots that receive the 32 bits found at an offset after the call succeeded.
     :param pointers: other memory, whose address (64 bits) is written at an offset.
+    :param slow: it is on a page of its own, of a userfaultfd: who touches it first has to wait.
     """
 
     content: bytes
     stores: Mapping[int, Slot] = field(default_factory=dict)
     loads: Mapping[int, Slot] = field(default_factory=dict)
     pointers: Mapping[int, "Memory"] = field(default_factory=dict)
+    slow: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@
 #include "touch.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static int64_t slot_get(const struct race *race, uint64_t slot)
@@ -109,6 +110,23 @@ static int run(struct race *race, struct race_program program, int64_t start_ns)
         __atomic_store_n(&result->state, RACE_DONE, __ATOMIC_RELEASE);
     }
     return failed;
+}
+
+static void close_left_open(struct race *race)
+{
+    for (unsigned i = 0; i < RACE_SLOTS; i++) {
+        int64_t value = slot_take(race, i);
+
+        race->left_open[i] = (race->descriptors[i] || race->mapped[i]) && value >= 0;
+        if (!race->left_open[i])
+            continue;
+        race->closing = i;
+        if (race->mapped[i])
+            munmap((void *)(uintptr_t)value, race->mapped[i]);
+        else
+            close((int)value);
+    }
+    race->closing = -1;
 }
 
 #endif

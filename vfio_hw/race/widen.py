@@ -1,0 +1,141 @@
+"""What makes the window of a race wider: switches, of which each is undone when the race ends.
+
+=====================  ========================================================================
+user-preempts          all actors on one CPU; the first is woken by a timer and comes before the
+                       others wherever in the kernel they are then (SCHED_FIFO against SCHED_IDLE)
+disruption-preempts    the same, the other way round
+slow-memory            the arguments of decisive ioctls lie in pages of a userfaultfd: the kernel
+                       sleeps in copy_from_user() with what it holds
+hotplug                a CPU goes and comes all the time, and stops the others for it
+=====================  ========================================================================
+"""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError, Unsupported
+from vfio_hw.race.actor import Actor
+from vfio_hw.race.program import Memory, Step
+from vfio_hw.race.scene import Scene
+from vfio_hw.uapi import lib
+
+# Changes a round's programs.
+Change = Callable[[Scene], Scene]
+
+CPUS = Path("/sys/devices/system/cpu")
+_USERFAULTFD = Path("/proc/sys/vm/unprivileged_userfaultfd")
+_PATIENCE = 10.0
+_NOISE = 'while echo 0 > "$1" && echo 1 > "$1"; do :; done'
+
+
+@contextlib.contextmanager
+def widened(names: Sequence[str]) -> Iterator[Change]:
+    """The switches are on inside; what is given changes the scene of each round accordingly.
+
+    :raises HarnessError: there is no such switch.
+    :raises Unsupported: the machine or the kernel has not what a switch needs.
+    """
+    unknown = [name for name in names if name not in SWITCHES]
+    if unknown:
+        raise HarnessError(
+            f"no switch widens a race as {', '.join(unknown)}: choose from {', '.join(SWITCHES)}"
+        )
+    with contextlib.ExitStack() as stack:
+        changes = [stack.enter_context(SWITCHES[name]()) for name in names]
+
+        def change(scene: Scene) -> Scene:
+            for each in changes:
+                scene = each(scene)
+            return scene
+
+        yield change
+
+
+@contextlib.contextmanager
+def _preempting(first: str, others: str) -> Iterator[Change]:
+    cpu = min(os.sched_getaffinity(0))
+
+    def change(scene: Scene) -> Scene:
+        policies = [first, *[others] * (len(scene.actors) - 1)]
+        return _with(
+            scene,
+            [
+                replace(actor, cpu=cpu, policy=policy)
+                for actor, policy in zip(scene.actors, policies, strict=True)
+            ],
+        )
+
+    yield change
+
+
+@contextlib.contextmanager
+def _slow_memory() -> Iterator[Change]:
+    if not _USERFAULTFD.exists():
+        raise Unsupported("this kernel has no userfaultfd", option="CONFIG_USERFAULTFD")
+    ioctl = lib.race_call_number(b"ioctl")
+
+    def slow(step: Step) -> Step:
+        if not step.decisive or step.number != ioctl:
+            return step
+        arguments = tuple(
+            replace(argument, slow=True) if isinstance(argument, Memory) else argument
+            for argument in step.arguments
+        )
+        return replace(step, arguments=arguments)
+
+    def change(scene: Scene) -> Scene:
+        return _with(
+            scene,
+            [
+                actor if actor.process else replace(actor, program=[*map(slow, actor.program)])
+                for actor in scene.actors
+            ],
+        )
+
+    yield change
+
+
+@contextlib.contextmanager
+def _hotplug() -> Iterator[Change]:
+    usable = sorted(os.sched_getaffinity(0))
+    switch = CPUS / f"cpu{usable[-1]}" / "online"
+    if len(usable) < 2 or not switch.exists():
+        raise Unsupported(f"no CPU can be taken away: {switch} is not there")
+    left = usable[:-1]
+
+    def change(scene: Scene) -> Scene:
+        actors = [
+            replace(actor, cpu=left[index % len(left)]) for index, actor in enumerate(scene.actors)
+        ]
+        return _with(scene, actors)
+
+    noise = subprocess.Popen(["sh", "-c", _NOISE, "sh", str(switch)], stdin=subprocess.DEVNULL)
+    try:
+        yield change
+    finally:
+        noise.kill()
+        try:
+            noise.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise HarnessError(
+                f"what takes CPU {usable[-1]} away did not end within {_PATIENCE:g} s after"
+                f" SIGKILL: see its stack in /proc/{noise.pid}"
+            ) from None
+        if switch.read_text().strip() != "1":
+            switch.write_text("1")
+
+
+def _with(scene: Scene, actors: Sequence[Actor]) -> Scene:
+    return replace(scene, actors=actors)
+
+
+SWITCHES: dict[str, Callable[[], contextlib.AbstractContextManager[Change]]] = {
+    "user-preempts": lambda: _preempting("fifo", "idle"),
+    "disruption-preempts": lambda: _preempting("idle", "fifo"),
+    "slow-memory": _slow_memory,
+    "hotplug": _hotplug,
+}
