@@ -21,9 +21,9 @@ _COPY_SECONDS = 900.0
 _MAKE_SECONDS = 3600.0
 _KEPT = 7 * 86400.0
 
-# Kbuild compiles an object again when the path of its source has changed. In a mount namespace of
-# its own, make finds the patched source at the path of the old one.
-_IN_PLACE = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+# Kbuild compiles an object again when the path of its source, or of objtool, has changed. In a
+# mount namespace of its own, make finds our copies where the originals were.
+_IN_PLACE = 'mount --bind "$1" "$2" && mount --bind "$3" "$4" && shift 4 && exec "$@"'
 
 
 def get(base: Kernel, files: Sequence[Path], say: Say) -> Kernel:
@@ -75,17 +75,10 @@ def _build(
     for patch in patches:
         say(f"applied: {patch.title}")
     there = ours
-    make: list[str | Path] = ["make", f"-j{len(os.sched_getaffinity(0))}"]
     if source != objects:
         there = target / "objects"
         _copy(objects, there, "-a")
-        if _has_namespaces():
-            hidden: list[str | Path] = ["unshare", "-m", "sh", "-c", _IN_PLACE, "sh", ours, source]
-            make = [*hidden, *make, "-C", source, f"O={there}"]
-        else:
-            make += ["-C", ours, f"O={there}"]
-    else:
-        make += ["-C", ours]
+    make = _make(source, ours, objects, there)
     tools.run([*make, "-s", "olddefconfig"], f"configuring {name}, patched", timeout=300)
     doing = f"building {name}, patched"
     with progress.bar(doing, 0, say):
@@ -101,6 +94,17 @@ def _build(
         (there / "source").unlink(missing_ok=True)
         (there / "source").symlink_to(ours)
     (target / _WHOLE).touch()
+
+
+def _make(source: Path, ours: Path, objects: Path, there: Path) -> list[str | Path]:
+    """The beginning of a command that makes ``there`` from ``ours``."""
+    make: list[str | Path] = ["make", f"-j{len(os.sched_getaffinity(0))}"]
+    if not _has_namespaces():
+        # Then all of it is compiled.
+        return [*make, "-C", ours, *([f"O={there}"] if source != objects else [])]
+    make += ["-C", source, *([f"O={objects}"] if source != objects else [])]
+    mounts: list[str | Path] = [ours, source, there, objects]
+    return ["unshare", "-m", "sh", "-c", _IN_PLACE, "sh", *mounts, *make]
 
 
 def _copy(directory: Path, into: Path, how: str) -> None:
