@@ -46,9 +46,10 @@ ALLOWED = {
     "BUS_MASTER": SET,
     "DMA_BUF": GET,
     "MIG_PRECOPY_INFOv2": SET,
+    "ZPCI_ERROR": GET,
 }
 # For these the header has no word of what is said where they are not.
-OPTIONAL = {"DMA_BUF", "MIG_PRECOPY_INFOv2"}
+OPTIONAL = {"DMA_BUF", "MIG_PRECOPY_INFOv2", "ZPCI_ERROR"}
 MIGRATABLE = {
     *("MIGRATION", "MIG_DEVICE_STATE", "MIG_DATA_SIZE"),
     *("DMA_LOGGING_START", "DMA_LOGGING_STOP", "DMA_LOGGING_REPORT"),

@@ -98,6 +98,19 @@ class Ioas(IommufdObject):
         """Take back every mapping; returns how many bytes were mapped."""
         return self.unmap_dma(0, _ALL)
 
+    def noiommu_get_pa(self, iova: int, length: int) -> tuple[int, int]:
+        """IOMMU_IOAS_NOIOMMU_GET_PA: where a mapping is in physical memory, for how many bytes.
+
+        :param length: bytes from ``iova`` on that are of interest; no more are told.
+        :raises KernelRefused: EPERM without CAP_SYS_RAWIO, ENOENT when nothing is mapped there,
+            EOPNOTSUPP when no device without an IOMMU is attached, EINVAL for no length.
+        """
+        request = struct("iommu_ioas_noiommu_get_pa", ioas_id=self.id, iova=iova, length=length)
+        self._call("IOMMU_IOAS_NOIOMMU_GET_PA", request)
+        return int(request.out_phys), int(request.length)
+
+    noiommu_get_pa_errno = errno_of(noiommu_get_pa)
+
     def iova_ranges(self) -> list[tuple[int, int]]:
         """Usable iovas as (first, last)."""
         request = struct("iommu_ioas_iova_ranges", ioas_id=self.id)

@@ -43,3 +43,9 @@ struct vfio_device_feature_dma_buf {
     uint32_t nr_ranges;
     struct vfio_region_dma_range dma_ranges[];
 };
+
+struct vfio_device_feature_zpci_err {
+    uint64_t data;
+};
+
+#define VFIO_DEVICE_FEATURE_ZPCI_ERROR 13

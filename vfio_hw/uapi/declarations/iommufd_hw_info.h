@@ -9,6 +9,8 @@ struct iommu_hw_info_vtd {
     uint64_t ecap_reg;
 };
 
+#define IOMMU_HW_INFO_ARM_SMMUV3_ERRATA_REPEAT_TLBI_CFGI (1 << 0)
+
 struct iommu_hw_info_arm_smmuv3 {
     uint32_t flags;
     uint32_t __reserved;

@@ -49,6 +49,18 @@ struct iommu_ioas_map {
 
 #define IOMMU_IOAS_MAP _IO(';', 0x85)
 
+struct iommu_ioas_noiommu_get_pa {
+    uint32_t size;
+    uint32_t flags;
+    uint32_t ioas_id;
+    uint32_t __reserved;
+    uint64_t iova;
+    uint64_t length;
+    uint64_t out_phys;
+};
+
+#define IOMMU_IOAS_NOIOMMU_GET_PA _IO(';', 0x95)
+
 struct iommu_ioas_map_file {
     uint32_t size;
     uint32_t flags;

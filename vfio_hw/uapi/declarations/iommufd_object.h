@@ -23,6 +23,7 @@
 #define IOMMUFD_CMD_IOAS_CHANGE_PROCESS 0x92
 #define IOMMUFD_CMD_VEVENTQ_ALLOC 0x93
 #define IOMMUFD_CMD_HW_QUEUE_ALLOC 0x94
+#define IOMMUFD_CMD_IOAS_NOIOMMU_GET_PA 0x95
 
 struct iommu_destroy {
     uint32_t size;

@@ -15,6 +15,7 @@ struct vfio_device_info_cap_zpci_base {
     uint8_t pft;
     uint8_t gid;
     uint32_t fh;
+    uint32_t ccdf_err_length;
 };
 
 struct vfio_device_info_cap_zpci_group {
