@@ -57,6 +57,8 @@ class Choice:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         if self._plan:
             return
+        if self._config.option.machine:
+            items[:] = order.for_machine(items, self._config.option.machine)
         if self._wanted is not None:
             items[:] = [item for item in items if item.nodeid in self._wanted]
         elif self._config.option.quick:

@@ -16,9 +16,12 @@ from vfio_hw.report.known import Known, matches
 KINDS = ("mtty", "mdpy", "mbochs", "edu", "e1000e", "nvme")
 _DEVICES = frozenset(KINDS)
 _TYPE1 = {"vfio_type1_iommu", "vfio_type1v2_iommu"}
+_NOIOMMU = {"vfio_noiommu_iommu", "iommufd_compat_noiommu"}
 _IOMMUFD = {"iommufd_compat_type1", "iommufd_compat_type1v2", "iommufd"}
-_WAYS = frozenset({*_TYPE1, *_IOMMUFD, "group", "cdev"})
+_WAYS = frozenset({*_TYPE1, *_IOMMUFD, *_NOIOMMU, "group", "cdev"})
 _REPEATED = _DEVICES | _WAYS
+# Fixtures that do not name the kind of their device.
+_OF_A_KIND = {"two_of_a_group": "edu", "free_physical": "nvme"}
 _PROMISED = 3.0  # the promise says as much as a word that one test of forty has
 
 
@@ -109,6 +112,18 @@ def sampled(items: Sequence[pytest.Item], seed: int) -> list[pytest.Item]:
     return [draw.choice(of) for of in functions.values()]
 
 
+def for_machine(items: Sequence[pytest.Item], name: str) -> list[pytest.Item]:
+    """Those that are not for another machine; all, to tell why they skip, when all are for another.
+
+    :param name: of the machine, from fixtures/machines.
+    """
+    wanted = [
+        (item, {str(n) for mark in item.iter_markers("machine") for n in mark.args})
+        for item in items
+    ]
+    return [item for item, names in wanted if not names or name in names] or list(items)
+
+
 def promises(item: pytest.Item) -> set[str]:
     """The promises that a test says it defends."""
     return {str(name) for mark in item.iter_markers("promise") for name in mark.args}
@@ -123,8 +138,8 @@ def kinds(item: pytest.Item) -> list[str]:
     """The kinds of devices that a test uses, by its fixtures (``free_e1000e``) and parameters."""
     used = _words(item)
     words = {part for word in used for part in word.split("_")}
-    # The two of a kind that share a group are edu functions.
-    return [k for k in KINDS if k in words or (k == "edu" and "two_of_a_group" in used)]
+    words |= {kind for fixture, kind in _OF_A_KIND.items() if fixture in used}
+    return [kind for kind in KINDS if kind in words]
 
 
 def function_of(test: str) -> str:

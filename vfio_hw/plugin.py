@@ -62,6 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--quick", action="store_true", help="each test once, with parameters drawn by the seed"
     )
     group.addoption("--order", metavar="FILE", help="file that says which tests come first")
+    group.addoption("--machine", metavar="NAME", help="of fixtures/machines, on which this runs")
     group.addoption("--planned", metavar="FILE", help="file of the tests that a host has collected")
     group.addoption("--release", help="of the kernel that they are collected for (default: this)")
 
@@ -74,6 +75,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "iommu_faults(fixture): the test makes the fixture's PCI function reach for memory that is"
         " not mapped for it; the IOMMU must report that, and of no other, nor after another test",
+    )
+    config.addinivalue_line(
+        "markers", "machine(name): of fixtures/machines; on another one the test is left out"
     )
     if config.option.seed is None:
         config.option.seed = int.from_bytes(os.urandom(4), "little")

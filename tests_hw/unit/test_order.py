@@ -159,3 +159,19 @@ def test_a_test_says_which_kinds_of_devices_it_uses(pytester):
         "test_some": ["edu", "e1000e"],
         "test_none[vfio_type1_iommu]": [],
     }
+
+
+def test_what_is_for_another_machine_is_left_out_unless_nothing_else_was_asked_for(pytester):
+    items = pytester.getitems("""
+import pytest
+
+@pytest.mark.machine("noiommu")
+def test_bare():
+    pass
+
+def test_anywhere():
+    pass
+""")
+    assert names(order.for_machine(items, "noiommu")) == ["test_bare", "test_anywhere"]
+    assert names(order.for_machine(items, "sr-iov")) == ["test_anywhere"]
+    assert names(order.for_machine(items[:1], "sr-iov")) == ["test_bare"]

@@ -1,5 +1,8 @@
 """This file checks that machine descriptions are read, and bad ones refused in a sentence."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from vfio_hw.errors import HarnessError
@@ -27,3 +30,14 @@ def test_a_file_that_says_too_little_is_refused_by_name(tmp_path, monkeypatch, t
     monkeypatch.setattr(module, "_DIRECTORY", tmp_path)
     with pytest.raises(HarnessError, match=r"half\.toml"):
         topology("half")
+
+
+def test_a_machine_that_a_test_is_for_is_there():
+    tests = Path(__file__).parents[1].glob("*/test_*.py")
+    named = {
+        name
+        for path in tests
+        for name in re.findall(r'mark\.machine\("([^"]+)"\)', path.read_text())
+    }
+    assert named
+    assert named <= set(topologies())

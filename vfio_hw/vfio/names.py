@@ -6,6 +6,8 @@ from vfio_hw.errors import HarnessError, Unsupported
 
 BUSES = (Path("/sys/bus/pci/devices"), Path("/sys/bus/mdev/devices"))
 NODES = Path("/dev/vfio")
+#: What the nodes of a device that no IOMMU guards begin with.
+NOIOMMU = "noiommu-"
 
 
 def device_path(device: str | Path) -> Path:
@@ -29,6 +31,9 @@ def device_path(device: str | Path) -> Path:
 def group_path(device: Path) -> Path:
     """The node of the IOMMU group of the device in sysfs directory ``device``.
 
+    Without an IOMMU it is noiommu-N. Source: Documentation/driver-api/vfio.rst, "VFIO NOIOMMU
+    mode".
+
     :raises Unsupported: the device has no IOMMU group.
     """
     try:
@@ -38,16 +43,17 @@ def group_path(device: Path) -> Path:
             f"{device} has no iommu_group: bind it to a VFIO driver on a machine with an IOMMU",
             option="CONFIG_VFIO_GROUP",
         ) from None
-    return NODES / link.name
+    without = NODES / f"{NOIOMMU}{link.name}"
+    return without if without.exists() else NODES / link.name
 
 
 def cdev_path(device: Path) -> Path:
-    """The node /dev/vfio/devices/vfioN of the device in sysfs directory ``device``.
+    """The node /dev/vfio/devices/vfioN (or noiommu-vfioN) of the device in sysfs ``device``.
 
     :raises HarnessError: no VFIO driver has the device.
     :raises Unsupported: the kernel gives its VFIO devices no node.
     """
-    entry = next((device / "vfio-dev").glob("vfio*"), None)
+    entry = next((device / "vfio-dev").glob("*vfio*"), None)
     if entry is None:
         raise HarnessError(f"{device} has no vfio-dev/vfioN: bind it to a VFIO driver first")
     # The directory entry is always there; it has a device number only when it has a node.

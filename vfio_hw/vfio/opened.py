@@ -1,4 +1,4 @@
-"""One way to open a device in each of the five IOMMU modes."""
+"""One way to open a device in each of the five IOMMU modes, and in the three without an IOMMU."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -22,7 +22,14 @@ _GROUP_MODES: dict[str, tuple[Callable[[], Container], int]] = {
     "iommufd_compat_type1": (Iommufd, lib.VFIO_TYPE1_IOMMU),
     "iommufd_compat_type1v2": (Iommufd, lib.VFIO_TYPE1v2_IOMMU),
 }
+#: The same for a device that no IOMMU guards.
+_NOIOMMU_GROUP_MODES: dict[str, tuple[Callable[[], Container], int]] = {
+    "vfio_noiommu_iommu": (Container, lib.VFIO_NOIOMMU_IOMMU),
+    "iommufd_compat_noiommu": (Iommufd, lib.VFIO_NOIOMMU_IOMMU),
+}
 IOMMU_MODES = (*_GROUP_MODES, "iommufd")
+NOIOMMU_MODES = (*_NOIOMMU_GROUP_MODES, "iommufd")
+_BY_GROUP = _GROUP_MODES | _NOIOMMU_GROUP_MODES
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class Opened:
     """A device that can be used at once, and everything that was opened for it.
 
     ``device`` is the ``cdev`` in the mode iommufd; ``container`` is the ``iommufd`` in the modes
-    iommufd_compat_*. None is what the mode does without.
+    iommufd_compat_*. None is what the mode does without. In the modes without an IOMMU ``iommu``
+    maps nothing, but for iommufd's, which remembers what it is told.
     """
 
     device: Device
@@ -46,16 +54,17 @@ def opened(device: str | Path, mode: str) -> Iterator[Opened]:
     """The device is open inside; after, device, group and container are closed in that order.
 
     :param device: a PCI address, an mdev's UUID, or the device's directory in sysfs.
-    :param mode: one of :data:`IOMMU_MODES`.
+    :param mode: one of :data:`IOMMU_MODES`, or of :data:`NOIOMMU_MODES`.
     :raises HarnessError: there is no such device, or mode.
     :raises Unsupported: the kernel has not what the mode needs.
     :raises KernelRefused: with the errno of the step that failed.
     """
     path = device_path(device)
-    if mode not in IOMMU_MODES:
-        raise HarnessError(f"{mode} is no IOMMU mode: choose one of {', '.join(IOMMU_MODES)}")
+    modes = (*_BY_GROUP, "iommufd")
+    if mode not in modes:
+        raise HarnessError(f"{mode} is no IOMMU mode: choose one of {', '.join(modes)}")
     with contextlib.ExitStack() as stack:
-        if mode in _GROUP_MODES:
+        if mode in _BY_GROUP:
             through = _through_group(stack, path, mode)
         else:
             through = _through_cdev(stack, path)
@@ -65,7 +74,7 @@ def opened(device: str | Path, mode: str) -> Iterator[Opened]:
 
 
 def _through_group(stack: contextlib.ExitStack, path: Path, mode: str) -> Opened:
-    kind, type1 = _GROUP_MODES[mode]
+    kind, type1 = _BY_GROUP[mode]
     container = stack.enter_context(kind())
     group = stack.enter_context(Group(group_path(path).name))
     group.set_container(container)
