@@ -1,8 +1,9 @@
 """A device's own node, /dev/vfio/devices/vfioN, which needs no group and no container."""
 
 from pathlib import Path
+from uuid import UUID
 
-from vfio_hw.uapi import ioctl, lib, struct
+from vfio_hw.uapi import ffi, ioctl, lib, struct
 from vfio_hw.vfio.descriptor import Descriptor, errno_of, open_node
 from vfio_hw.vfio.device import Device
 from vfio_hw.vfio.iommufd_object import IommufdObject, number
@@ -23,15 +24,21 @@ class Cdev(Device):
         node = cdev_path(device)
         super().__init__(open_node(node), f"{device.name} ({node})")
 
-    def bind_iommufd(self, iommufd: Descriptor | int) -> int:
+    def bind_iommufd(self, iommufd: Descriptor | int, token: UUID | None = None) -> int:
         """Take the device for us and the iommufd; returns its id there. It stays so until closed.
 
         :param iommufd: or the number of any descriptor, to see it refused.
+        :param token: of the physical function: VFIO_DEVICE_FEATURE_PCI_VF_TOKEN.
         :raises KernelRefused: EINVAL when it is bound already, EBUSY while its group is open,
-            EBADFD when the descriptor is no iommufd, EBADF when it is none at all.
+            EBADFD when the descriptor is no iommufd, EBADF when it is none at all; EACCES for a
+            wrong token or none where one is needed.
         """
         fd = iommufd if isinstance(iommufd, int) else iommufd.fileno()
         bind = struct("vfio_device_bind_iommufd", iommufd=fd)
+        held = ffi.new("uint8_t[]", token.bytes if token else b"")
+        if token:
+            bind.flags = lib.VFIO_DEVICE_BIND_FLAG_TOKEN
+            bind.token_uuid_ptr = int(ffi.cast("uintptr_t", held))
         ioctl(self.fileno(), "VFIO_DEVICE_BIND_IOMMUFD", bind, on=self.name)
         return int(bind.out_devid)
 

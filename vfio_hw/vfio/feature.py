@@ -3,6 +3,8 @@
 Source: linux/vfio.h, VFIO_DEVICE_FEATURE and the comments of each feature.
 """
 
+from uuid import UUID
+
 from vfio_hw.uapi import ffi, ioctl, lib, struct
 from vfio_hw.vfio.descriptor import Descriptor, errno_of
 from vfio_hw.vfio.device import Device
@@ -25,6 +27,17 @@ def feature(device: Device, flags: int, data: bytes = b"") -> tuple[int, bytes]:
 
 
 feature_errno = errno_of(feature)
+
+
+def set_vf_token(device: Device, token: UUID) -> None:
+    """From now on this token opens the virtual functions of a physical one.
+
+    :raises KernelRefused: ENOTTY when the device is no function that has virtual ones.
+    """
+    feature(device, SET | lib.VFIO_DEVICE_FEATURE_PCI_VF_TOKEN, token.bytes)
+
+
+set_vf_token_errno = errno_of(set_vf_token)
 
 
 def enter_low_power(device: Device) -> None:

@@ -1,6 +1,7 @@
 """An IOMMU group as VFIO offers it: /dev/vfio/N."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from vfio_hw.uapi import ffi, ioctl, lib, struct
 from vfio_hw.vfio.descriptor import Descriptor, errno_of, open_node
@@ -60,14 +61,16 @@ class Group(Descriptor):
 
     unset_container_errno = errno_of(unset_container)
 
-    def device(self, name: str) -> Device:
+    def device(self, name: str, token: UUID | None = None) -> Device:
         """Open a device of the group (VFIO_GROUP_GET_DEVICE_FD); the descriptor is close-on-exec.
 
         :param name: a PCI address with its domain, or an mdev's UUID.
+        :param token: of the physical function: VFIO_DEVICE_FEATURE_PCI_VF_TOKEN.
         :raises KernelRefused: EINVAL before the group has an IOMMU, ENODEV when it has no device of
-            that name (any more).
+            that name (any more), EACCES for a wrong token or none where one is needed.
         """
-        text = ffi.new("char[]", name.encode())
+        words = name if token is None else f"{name} vf_token={token}"
+        text = ffi.new("char[]", words.encode())
         return Device(ioctl(self.fileno(), "VFIO_GROUP_GET_DEVICE_FD", text, on=self.name), name)
 
     device_errno = errno_of(device)
