@@ -35,10 +35,11 @@ def written(tmp_path):
 
 
 def test_a_header_is_read_for_what_it_says(written):
-    read = mutant.read(written(kind="race", changes="2", needs="CONFIG_KASAN"))
+    read = mutant.read(written(kind="race", changes="2", needs="CONFIG_KASAN", machine="sr-iov"))
     assert (read.id, read.promise, read.race, read.changes) == ("DEV-01", "P1", True, 2)
     assert read.devices == ("mtty", "edu")
     assert read.needs == "CONFIG_KASAN"
+    assert read.machine == "sr-iov"
     assert not read.equivalent
 
 
@@ -54,6 +55,7 @@ def test_a_header_is_read_for_what_it_says(written):
         ({"changes": "0"}, "changes is '0'"),
         ({"file": "drivers/vfio/vfio.h"}, "give a .c file"),
         ({"file": "../other/vfio_main.c"}, "give a .c file"),
+        ({"machine": "toaster"}, "machine is 'toaster'"),
         ({"needs": "KASAN"}, "needs is 'KASAN'"),
         ({"needs": "CONFIG_KASAN, CONFIG_KVM"}, "give one option"),
         ({"colour": "red"}, "is no line of a header"),

@@ -47,12 +47,18 @@ class Bench:
 
     def __init__(self, told: dict[str, Verdict | BaseException]) -> None:
         self.told, self.asked = told, []
+        self.machine, self.machines = "", []
+
+    def on(self, name) -> "Bench":
+        self.machine = name
+        return self
 
     def conditions(self, races) -> str:
         return f"races {races}"
 
     def tried(self, name, modules, order, out, unsound=(), enough=None) -> Verdict:
         self.asked.append((name, order))
+        self.machines.append(self.machine)
         out.mkdir()
         alone = order.tests[:1] if enough and order.tests else ()
         results = [Result(test, self.alone, 1.0) for test in alone if self.alone]
@@ -256,3 +262,13 @@ def test_a_mutant_that_this_kernel_can_not_show_is_not_tried(made, tmp_path):
     found = [v.verdict for v in judging.verdicts(bench, wanted, kernel, record)]
     assert found == [SURVIVED, UNFIT, SURVIVED]
     assert [name for name, _ in bench.asked] == [CLEAN, "A-1"]
+
+
+def test_a_mutant_is_tried_on_its_machine_and_so_is_the_clean_kernel_for_it(made):
+    mutants, kernel, record = made
+    bench = Bench({"A-1": Verdict("A-1", DETECTED, test="t.py::test[edu]")})
+    wanted = [replace(mutants[0], machine="noiommu")]
+    found = [v.verdict for v in judging.verdicts(bench, wanted, kernel, record)]
+    assert found == [SURVIVED, DETECTED]
+    assert {name for name, _ in bench.asked} == {CLEAN, "A-1"}
+    assert set(bench.machines) == {"noiommu"}

@@ -46,29 +46,37 @@ def verdicts(
 
 class _Judging:
     def __init__(self, bench: Bench, kernel: Kernel, record: Record) -> None:
-        self._bench, self._kernel, self._record = bench, kernel, record
+        self._kernel, self._record = kernel, record
+        self._own = bench
+        self._controls: dict[str, Control] = {}
         found = [v for v in record.read() if v.verdict in (DETECTED, SURVIVED)]
         self._done = {(v.id, v.key): v for v in found}
-        self._control = Control(bench, kernel, self._fresh)
 
     def verdicts(self, mutants: Sequence[Mutant]) -> Iterator[Verdict]:
         config = self._kernel.config
         options = settings(config.read_text()) if config else None
         for number, mutant in enumerate(mutants):
             if number % _CLEAN_EVERY == 0:
-                yield self._clean(f"{number} {self._kernel.modules}", self._order(mutant))
+                yield self._clean(f"{number} {self._kernel.modules}", mutant)
             if mutant.equivalent:
                 yield Verdict(mutant.id, EQUIVALENT, text=mutant.equivalent)
             elif mutant.needs and options is not None and mutant.needs not in options:
                 text = f"it takes {mutant.needs} to see it: try --kernel latest-debug"
-                yield Verdict(mutant.id, UNFIT, kernel=self._bench.kernel, text=text)
+                yield Verdict(mutant.id, UNFIT, kernel=self._own.kernel, text=text)
             else:
                 found = self._done.get((mutant.id, variant.key_of(mutant, self._kernel)))
                 yield found or self._tried(mutant)
 
+    def _control(self, mutant: Mutant) -> Control:
+        """What a clean kernel does on the mutant's machine."""
+        name = mutant.machine
+        if name not in self._controls:
+            self._controls[name] = Control(self._own.on(mutant.machine), self._kernel, self._fresh)
+        return self._controls[name]
+
     def _order(self, mutant: Mutant) -> Order:
-        known = seen.known_tests(self._bench.finds, self._kernel.release)
-        unsound = self._control.unsound
+        known = seen.known_tests(self._own.finds, self._kernel.release)
+        unsound = self._control(mutant).unsound
         return Order(
             tests=tuple(t for t in seen.tests_of(mutant.id) if t not in unsound),
             last=(*known, *sorted(unsound)),
@@ -79,14 +87,19 @@ class _Judging:
             races=mutant.race,
         )
 
-    def _clean(self, key: str, order: Order) -> Verdict:
+    def _clean(self, key: str, mutant: Mutant) -> Verdict:
+        bench, control, order = (
+            self._own.on(mutant.machine),
+            self._control(mutant),
+            self._order(mutant),
+        )
         if verdict := self._done.get((CLEAN, key)):
-            self._control.booted |= _ran(verdict)
+            control.booted |= _ran(verdict)
             return verdict
         out = self._fresh(f"{CLEAN}-{key.partition(' ')[0]}")
-        verdict = replace(self._bench.tried(CLEAN, self._kernel.modules, order, out), key=key)
-        self._control.booted |= _ran(verdict)
-        self._control.take(EventLog(out / "events.jsonl").results(), order.races)
+        verdict = replace(bench.tried(CLEAN, self._kernel.modules, order, out), key=key)
+        control.booted |= _ran(verdict)
+        control.take(EventLog(out / "events.jsonl").results(), order.races)
         self._record.write(verdict)
         return verdict
 
@@ -94,20 +107,21 @@ class _Judging:
         try:
             made = variant.provide(mutant, self._kernel)
         except HarnessError as error:
-            verdict = Verdict(mutant.id, BAD, kernel=self._bench.kernel, text=str(error))
+            verdict = Verdict(mutant.id, BAD, kernel=self._own.kernel, text=str(error))
         else:
             verdict = self._judged(mutant, made)
         self._record.write(verdict)
         return verdict
 
     def _judged(self, mutant: Mutant, made: Variant) -> Verdict:
+        bench, control = self._own.on(mutant.machine), self._control(mutant)
         for _ in range(_MOST_TRIALS):
             out = self._fresh(mutant.id)
-            order, unsound = self._order(mutant), frozenset(self._control.unsound)
-            found = self._bench.tried(mutant.id, made.modules, order, out, unsound)
+            order, unsound = self._order(mutant), frozenset(control.unsound)
+            found = bench.tried(mutant.id, made.modules, order, out, unsound)
             if found.verdict != DETECTED:
                 break
-            sound, why = self._control.of(found, order)
+            sound, why = control.of(found, order)
             if sound:
                 if is_test(found.test):
                     seen.remember(mutant.id, found.test)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vfio_hw import order
 from vfio_hw.errors import HarnessError
+from vfio_hw.vm.topology import topologies
 
 CLASSES = (
     "reference leak",
@@ -43,7 +44,7 @@ _CONFIG = re.compile(r"CONFIG_[A-Z0-9_]+")
 _LINE = re.compile(r"//\s*([a-z]+):\s*(\S.*?)\s*")
 _FUNCTION = re.compile(r"^(\w+)\(", re.MULTILINE)
 _REQUIRED = ("id", "title", "class", "promise", "origin", "device", "oracle", "kind", "file")
-_OPTIONAL = ("changes", "needs", "equivalent", "see")
+_OPTIONAL = ("changes", "machine", "needs", "equivalent", "see")
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Mutant:
     race: bool
     file: str
     changes: int
+    machine: str  # the only one to see it on; empty: any
     needs: str
     equivalent: str
     see: str
@@ -95,6 +97,7 @@ def read(path: Path) -> Mutant:
         race=_one_of(path, "kind", fields["kind"], KINDS) == "race",
         file=_source_file(path, fields["file"]),
         changes=int(changes),
+        machine=_machine(path, fields.get("machine", "")),
         needs=_option(path, fields.get("needs", "")),
         equivalent=fields.get("equivalent", ""),
         see=fields.get("see", ""),
@@ -139,6 +142,10 @@ def _one_of(path: Path, key: str, value: str, allowed: tuple[str, ...]) -> str:
 def _some_of(path: Path, key: str, value: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     words = tuple(word.strip() for word in value.split(","))
     return tuple(_one_of(path, key, word, allowed) for word in words)
+
+
+def _machine(path: Path, value: str) -> str:
+    return _one_of(path, "machine", value, tuple(topologies())) if value else ""
 
 
 def _option(path: Path, value: str) -> str:

@@ -14,6 +14,7 @@ from vfio_hw.report.known import Known, judged
 from vfio_hw.session import with_plan
 from vfio_hw.vm.machine import Deadlines, Guest
 from vfio_hw.vm.supervisor import Supervisor
+from vfio_hw.vm.topology import topology
 from vfio_hw.watchdog import REPORT_SECONDS, deadline_for
 
 # Seconds for each race: they are what finds a racy mutant, and come last for any other.
@@ -117,6 +118,12 @@ class Bench:
         except MachineLost as error:
             why = str(error)
         return self._verdict(name, watch, why)
+
+    def on(self, name: str) -> "Bench":
+        """The same on another machine of fixtures/machines; on this one without a name."""
+        if not name:
+            return self
+        return replace(self, machine=replace(self.machine, topology=topology(name)))
 
     def conditions(self, races: bool) -> str:
         """What a result depends on besides the kernel and the test."""
