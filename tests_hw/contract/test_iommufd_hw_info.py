@@ -4,11 +4,13 @@ import errno
 
 import pytest
 
+from vfio_hw.errors import Unsupported
 from vfio_hw.host.iommu import (
     ECAP_SLADS,
     ECAP_SMTS,
     EXTENDED_ATS,
     EXTENDED_PASID,
+    amd_features,
     extended_capabilities,
     vtd_registers,
 )
@@ -18,6 +20,12 @@ from vfio_hw.vfio.hwpt import hw_info, hw_info_errno
 from vfio_hw.vfio.info import capability
 
 TOP = 2**64
+KINDS = (
+    lib.IOMMU_HW_INFO_TYPE_INTEL_VTD,
+    lib.IOMMU_HW_INFO_TYPE_ARM_SMMUV3,
+    lib.IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV,
+    lib.IOMMU_HW_INFO_TYPE_AMD,
+)
 
 
 @pytest.mark.promise("P8")
@@ -49,14 +57,28 @@ def test_the_iommu_is_what_sysfs_says_it_is(bound):
 
 
 @pytest.mark.promise("P8")
+def test_amds_iommu_is_what_sysfs_says_it_is(bound):
+    efr, efr2 = amd_features(bound.path)
+    found = hw_info(bound.iommufd, bound.id)
+    if found.kind == lib.IOMMU_HW_INFO_TYPE_NONE:
+        raise Unsupported(
+            "this kernel tells nothing of AMD's IOMMU", option="CONFIG_AMD_IOMMU_IOMMUFD"
+        )
+    size = ffi.sizeof("struct iommu_hw_info_amd")
+    assert (found.kind, found.length) == (lib.IOMMU_HW_INFO_TYPE_AMD, size)
+    amd = capability("struct iommu_hw_info_amd", found.data)
+    assert (amd.efr, amd.efr2) == (efr, efr2)
+
+
+@pytest.mark.promise("P8")
 def test_as_much_is_told_of_the_iommu_as_there_is_room_for_and_the_rest_is_zero(bound):
     iommufd, devid = bound.iommufd, bound.id
-    whole = hw_info(iommufd, devid, room=ffi.sizeof("struct iommu_hw_info_vtd"))
-    assert whole.length == len(whole.data)
-    for room in (0, 1, 8, whole.length - 1, whole.length, whole.length + 1, PAGE):
+    whole = hw_info(iommufd, devid, room=PAGE)
+    assert not any(whole.data[whole.length :])
+    for room in {0, 1, 8, max(whole.length - 1, 0), whole.length, whole.length + 1}:
         found = hw_info(iommufd, devid, room=room)
         assert found.length == whole.length
-        assert found.data == whole.data.ljust(room, b"\0")[:room]
+        assert found.data == whole.data[:room]
     for address in (0, TOP - PAGE):
         request = struct("iommu_hw_info", dev_id=devid, data_len=8, data_uptr=address)
         assert ioctl_errno(iommufd.fileno(), "IOMMU_GET_HW_INFO", request)[1] == errno.EFAULT
@@ -64,13 +86,14 @@ def test_as_much_is_told_of_the_iommu_as_there_is_room_for_and_the_rest_is_zero(
 
 @pytest.mark.promise("P8")
 def test_an_iommu_is_of_the_kind_that_is_asked_for_or_not_told_of(bound):
+    """A driver that tells of no kind says so, or refuses."""
     iommufd, devid = bound.iommufd, bound.id
-    for kind in (lib.IOMMU_HW_INFO_TYPE_DEFAULT, lib.IOMMU_HW_INFO_TYPE_INTEL_VTD):
-        assert hw_info(iommufd, devid, kind=kind) == hw_info(iommufd, devid)
-    for kind in (
-        lib.IOMMU_HW_INFO_TYPE_ARM_SMMUV3,
-        lib.IOMMU_HW_INFO_TYPE_TEGRA241_CMDQV,
-        lib.IOMMU_HW_INFO_TYPE_AMD,
-        0xFFFF,
-    ):
-        assert hw_info_errno(iommufd, devid, kind=kind) == errno.EOPNOTSUPP
+    own = hw_info(iommufd, devid)
+    for kind in (lib.IOMMU_HW_INFO_TYPE_DEFAULT, own.kind):
+        assert hw_info(iommufd, devid, kind=kind) == own
+    for kind in {*KINDS, 0xFFFF} - {own.kind}:
+        refused = hw_info_errno(iommufd, devid, kind=kind)
+        if own.kind != lib.IOMMU_HW_INFO_TYPE_NONE or refused:
+            assert refused == errno.EOPNOTSUPP
+        else:
+            assert hw_info(iommufd, devid, kind=kind) == own

@@ -30,9 +30,11 @@ def nic(request: pytest.FixtureRequest, e1000e: PciFunction) -> Iterator[tuple[D
 def on_the_bus(pytestconfig: pytest.Config, two_of_a_group: list[PciFunction]) -> list[PciFunction]:
     """All functions on the bus of two edu that share a group, these two first.
 
-    :raises Unsupported: the tests may not take one of them.
+    :raises Unsupported: the tests may not take one of them, or it is a root bus.
     """
     one, other = two_of_a_group
+    if one.path.resolve().parent.name.startswith("pci"):
+        raise Unsupported(f"{one} is on a root bus, which is not reset")
     prefix = one.address.rpartition(":")[0] + ":"
     names = [name for name in names_in(BUS / "devices") if name.startswith(prefix)]
     rest = [one.at(name) for name in names if name not in (one.address, other.address)]

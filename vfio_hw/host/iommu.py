@@ -39,6 +39,20 @@ def vtd_registers(device: Path) -> tuple[int, int]:
     return first, second
 
 
+def amd_features(device: Path) -> tuple[int, int]:
+    """The two extended feature registers of the device's AMD IOMMU.
+
+    Source: Documentation/ABI/testing/sysfs-class-iommu-amd-iommu.
+
+    :raises Unsupported: it is behind another kind of IOMMU.
+    """
+    shown = device / "iommu" / "amd-iommu" / "features"
+    if not shown.exists():
+        raise Unsupported(f"{device} is not behind an AMD IOMMU: there is no {shown}")
+    first, _, second = shown.read_text().partition(":")
+    return int(first, 16), int(second or "0", 16)
+
+
 def domains_used(device: Path) -> int:
     """How many page tables the device's VT-d IOMMU has in use.
 
