@@ -139,3 +139,16 @@ def test_a_page_that_is_not_what_the_run_shows_is_told_by_its_lines(record, caps
     ]
     assert "is not what these runs show" in err
     assert err.count("\n") == 1
+
+
+def test_what_a_short_race_did_not_meet_is_no_difference(record, capsys):
+    """But what was not refused any more is, and what the page does not have."""
+    whole = record(judged(raced=["VFIO_DEVICE_RESET"], refused=["VFIO_DEVICE_RESET"]))
+    cli.main(["uapi", str(whole)])
+    page = whole / "uapi.md"
+    page.write_text(capsys.readouterr().out)
+    short = record(judged(refused=["VFIO_DEVICE_RESET"]), name="short")
+    assert cli.main(["uapi", "--check", str(page), str(short)]) == 1
+    assert cli.main(["uapi", "--check", str(page), "--short-races", str(short)]) == 0
+    less = record(judged(positive=["VFIO_DEVICE_RESET"]), name="less")
+    assert cli.main(["uapi", "--check", str(page), "--short-races", str(less)]) == 1

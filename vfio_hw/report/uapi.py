@@ -1,5 +1,6 @@
 """The page docs/uapi.md: every item of the headers, and on which devices it is judged, and how."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ Judged = Mapping[str, Mapping[str, str]]
 
 _COLUMNS = (*KINDS, "several", "none")
 _LETTERS = {"positive": "P", "refused": "R", "raced": "C"}
+
+_ROW = re.compile(r"\| `([^`]+)` \|")
 
 _HEAD = """\
 # The uAPI, and what of it is judged
@@ -55,6 +58,22 @@ def gathered(directories: Iterable[Path]) -> Judged:
         item: {kind: "".join(c for c in _LETTERS.values() if c in of) for kind, of in by.items()}
         for item, by in letters.items()
     }
+
+
+def with_met(judged: Judged, page: Iterable[str]) -> Judged:
+    """The same, and what a page says was contended.
+
+    In a race of seconds not every call meets another every time.
+    """
+    met = {item: dict(of) for item, of in judged.items()}
+    for line in page:
+        if row := _ROW.match(line):
+            cells = [cell.strip() for cell in line.strip("| ").split("|")][1:]
+            for kind, cell in zip(_COLUMNS, cells, strict=False):
+                if "C" in cell and "C" not in met.get(row[1], {}).get(kind, ""):
+                    of = met.setdefault(row[1], {})
+                    of[kind] = of.get(kind, "") + "C"
+    return met
 
 
 def _column(kinds: Sequence[str]) -> str:
