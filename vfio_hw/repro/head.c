@@ -58,7 +58,7 @@ static const char *const labels[CALLS] = {
 
 static long *slots;
 static struct call *calls;
-static char group_node[300], cdev_node[300];
+static char group_node[600], cdev_node[600];
 
 static long long now(void)
 {

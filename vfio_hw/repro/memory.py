@@ -77,7 +77,7 @@ class Memories:
         lines = []
         for memory in self._all:
             if memory.path:
-                lines.append(f"static char {memory.name}[300];")
+                lines.append(f"static char {memory.name}[600];")
                 continue
             size = max(1, len(memory.content))
             lines.append(
