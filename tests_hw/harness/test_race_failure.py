@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ def raced(guest, python, tmp_path) -> Callable[..., tuple[Result, EventLog]]:
 
     def run(*options: str) -> tuple[Result, EventLog]:
         argv = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--events=/dev/ttyS1"]
-        out = tmp_path / f"out{len(options)}"
+        out = tmp_path / f"raced-{len(options)}"
         log = EventLog(out / "events.jsonl")
         out.mkdir()
         Supervisor(
@@ -45,7 +46,7 @@ def raced(guest, python, tmp_path) -> Callable[..., tuple[Result, EventLog]]:
 
 
 def test_a_failed_race_fails_again_by_its_test_and_as_a_c_program(raced, ran, tmp_path):
-    result, log = raced("--race-budget=30")
+    result, log = raced("--race-budget=30", "-k", "illegal")
     assert result.verdict == "failed"
     assert "outcome (ENODEV, ok+ok) is not legal" in result.text
     (file,) = write_failures(log, tmp_path).values()
@@ -53,7 +54,7 @@ def test_a_failed_race_fails_again_by_its_test_and_as_a_c_program(raced, ran, tm
     assert content["device"]["type"] == "mtty-1"
     assert len(content["shifts_ns"]) == 2
 
-    again, _ = raced("--race-budget=30", f"--race-replay={file}")
+    again, _ = raced("--race-budget=30", "-k", "illegal", f"--race-replay={file}")
     assert again.verdict == "failed"
     assert "outcome (ENODEV, ok+ok) is not legal" in again.text
 
@@ -67,3 +68,16 @@ def test_a_failed_race_fails_again_by_its_test_and_as_a_c_program(raced, ran, tm
     assert "outcome ENODEV / ok+ok is not legal" in said
     assert "reproduced in round" in said
     assert ended.status == 0
+
+
+def test_a_call_that_hangs_is_explained_by_all_that_is_known_of_it(raced):
+    result, _ = raced("-k", "waits")
+    assert result.verdict == "failed"
+    assert result.oracle == "hang"
+    text = result.text
+    assert "hang: write " in text and "did not return within 3 s" in text
+    assert "wchan: vfio_unregister_group_dev" in text
+    assert "open VFIO and IOMMUFD files are held by:" in text
+    assert re.search(r"pid \d+ \(race engine\) descriptor \d+: anon_inode:\[vfio-device\]", text)
+    assert "sysrq w:" in text and "task:actor 0" in text
+    assert result.properties["race"]["complaint"].startswith("hang: write ")
