@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         help="one of fixtures/machines (default: intel-iommu)",
     )
     parser.add_argument("--cpus", type=whole, default=2, help="of the guest (default: 2)")
-    parser.add_argument("--memory", default="2G", help="of the guest (default: 2G)")
+    parser.add_argument("--memory", type=memory, default="2G", help="of the guest (default: 2G)")
 
 
 def arguments(args: argparse.Namespace) -> dict[str, str | int | list[str] | None]:
@@ -163,3 +164,10 @@ def whole(text: str) -> int:
         if (number := int(text)) >= 1:
             return number
     raise argparse.ArgumentTypeError(f"give a whole number, 1 or more, not '{text}'")
+
+
+def memory(text: str) -> str:
+    """An option's size of a memory: 512M, 2G; nothing else that QEMU would take for an option."""
+    if re.fullmatch(r"[1-9][0-9]{0,5}[MG]", text):
+        return text
+    raise argparse.ArgumentTypeError(f"give a size such as 512M or 2G, not '{text}'")

@@ -40,16 +40,26 @@ def _node_opens() -> bool:
     return True
 
 
-def _proven(image: Path, known_to_boot: bool, say: Callable[[str], None]) -> bool:
-    memory = cache.directory() / "kvm" / _host()
+def remembered() -> bool | None:
+    """Whether KVM was seen to boot a kernel on this host, or not to; None: nobody has tried."""
     try:
-        return bool(json.loads(memory.read_text())["boots"])
+        return bool(json.loads(_memory().read_text())["boots"])
     except (OSError, ValueError, KeyError):
-        pass
+        return None
+
+
+def _memory() -> Path:
+    return cache.directory() / "kvm" / _host()
+
+
+def _proven(image: Path, known_to_boot: bool, say: Callable[[str], None]) -> bool:
+    if (before := remembered()) is not None:
+        return before
     say(f"/dev/kvm opens; proving that it boots a kernel (once, {_SECONDS:g} s at most)")
     boots = _boots(image)
     say("KVM works here" if boots else "KVM does not boot a kernel here, so guests run under TCG")
     if boots or known_to_boot:
+        memory = _memory()
         memory.parent.mkdir(parents=True, exist_ok=True)
         memory.write_text(json.dumps({"boots": boots}))
     return boots

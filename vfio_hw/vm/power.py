@@ -39,6 +39,8 @@ class Guest:
     """Files of the host that it gets in its memory, so as not to ask for each of them."""
     vmcore: bool = False
     """Whether its memory is kept when its kernel has panicked."""
+    #: Where the images of the topology's disks and memories are kept; None: gone with the guest.
+    images: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def power_on(guest: Guest, said: Path) -> Powered:
     archive = os.memfd_create("initramfs")
     with open(archive, "wb", closefd=False) as file:
         file.write(content)
+    sizes = {**guest.topology.disks, **guest.topology.memories}
+    images = {name: _image(guest, name, size) for name, size in sizes.items()}
     pipes = [os.pipe() for _ in range(3)]
     theirs = [pipe[1] for pipe in pipes]
     for port in theirs:
@@ -97,6 +101,7 @@ def power_on(guest: Guest, said: Path) -> Powered:
         cpus=guest.cpus,
         memory=guest.memory,
         append=[*guest.append, *([f"panic={_HELD}"] if guest.vmcore else [])],
+        images={name: Path(f"/proc/self/fd/{image}") for name, image in images.items()},
     )
     try:
         with said.open("wb") as log:
@@ -105,13 +110,31 @@ def power_on(guest: Guest, said: Path) -> Powered:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[*theirs, archive, monitor[1].fileno(), requests[1].fileno()],
+                pass_fds=[
+                    *theirs,
+                    archive,
+                    *images.values(),
+                    monitor[1].fileno(),
+                    requests[1].fileno(),
+                ],
                 # Ctrl-C is for the harness, which ends its guests itself.
                 start_new_session=True,
             )
     finally:
-        for descriptor in (archive, *theirs):
+        for descriptor in (archive, *theirs, *images.values()):
             os.close(descriptor)
         monitor[1].close()
         requests[1].close()
     return Powered(process, [pipe[0] for pipe in pipes], monitor[0], requests[0])
+
+
+def _image(guest: Guest, name: str, kibibytes: int) -> int:
+    """The image of a disk or memory, open: as an earlier guest left it, or empty."""
+    if guest.images is None:
+        image = os.memfd_create(name)
+    else:
+        guest.images.mkdir(parents=True, exist_ok=True)
+        file = guest.images / f"{name}.img"
+        image = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.truncate(image, kibibytes << 10)
+    return image

@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def command_line(
     cpus: int,
     memory: str,
     append: Sequence[str] = (),
+    images: Mapping[str, Path] | None = None,
 ) -> list[str]:
     """QEMU's arguments for a guest whose root is the host's, read-only.
 
@@ -53,6 +54,7 @@ def command_line(
     :param monitor: a socket, for QEMU's own protocol.
     :param requests: a socket, for what the guest asks of its machine.
     :param accelerator: ``kvm`` or ``tcg``.
+    :param images: the file of each disk and memory of the topology.
     """
     line = [
         # QEMU must not outlive a harness that was killed.
@@ -82,6 +84,13 @@ def command_line(
     line += ["-chardev", f"socket,id=requests,fd={requests}"]
     line += ["-device", "virtio-serial-pci,id=requests-bus,addr=03.0,max_ports=2"]
     line += ["-device", f"virtserialport,bus=requests-bus.0,chardev=requests,name={REQUESTS}"]
+    for name in topology.disks:
+        # Nobody else has it, and what an emulated disk is told to sync only has to outlive QEMU.
+        options = "format=raw,cache=unsafe,file.locking=off"
+        line += ["-drive", f"if=none,id={name},file={(images or {})[name]},{options}"]
+    for name, size in topology.memories.items():
+        options = f"size={size}K,mem-path={(images or {})[name]},share=on"
+        line += ["-object", f"memory-backend-file,id={name},{options}"]
     for device in topology.devices:
         line += ["-device", device]
     return line

@@ -1,7 +1,8 @@
 """Guest topologies: which emulated machine, IOMMU and devices a guest has."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
@@ -18,6 +19,9 @@ class Topology:
     machine: str
     devices: tuple[str, ...]
     kernel_parameters: tuple[str, ...]
+    #: KiB of each image, by the name that a device's ``drive=`` or ``memdev=`` has; empty at first.
+    disks: Mapping[str, int] = field(default_factory=dict)
+    memories: Mapping[str, int] = field(default_factory=dict)
 
 
 def topologies() -> list[str]:
@@ -41,6 +45,8 @@ def topology(name: str) -> Topology:
             machine=data["machine"],
             devices=tuple(data["devices"]),
             kernel_parameters=tuple(data.get("kernel_parameters", ())),
+            disks={str(name): int(size) for name, size in data.get("disks", {}).items()},
+            memories={str(name): int(size) for name, size in data.get("memories", {}).items()},
         )
-    except (tomllib.TOMLDecodeError, KeyError) as error:
+    except (tomllib.TOMLDecodeError, KeyError, ValueError) as error:
         raise HarnessError(f"{path}: not a machine description: {error!r}") from None
