@@ -13,6 +13,8 @@ from pathlib import Path
 from vfio_hw import bisect, guest, race_command, replay, run
 from vfio_hw.coverage import command as coverage_command
 from vfio_hw.errors import HarnessError
+from vfio_hw.here import binding, doctor, listing
+from vfio_hw.host.text import printable, printable_lines
 from vfio_hw.mutate import command as mutate_command
 from vfio_hw.mutate import table as mutate_table
 from vfio_hw.report import uapi_command
@@ -56,14 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.function(args))
     except HarnessError as error:
-        print(f"vfio-hw: {error}", file=sys.stderr)
+        print(printable_lines(f"vfio-hw: {error}"), file=sys.stderr)
         return run.HARNESS_WRONG
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except OSError as error:
-        where = f" on {error.filename}" if error.filename else ""
+        where = printable(f" on {error.filename}") if error.filename else ""
         print(
             f"vfio-hw: {error.strerror}{where}: {_REMEDIES.get(error.errno or 0, _LOOK)}",
             file=sys.stderr,
@@ -91,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     repro_command.add_parser(commands)
     _add_vm(commands)
     kernel_command.add_parser(commands)
+    binding.add_parsers(commands)
+    doctor.add_parser(commands)
+    listing.add_parser(commands)
     _add_headers(commands)
     return parser
 
@@ -141,7 +146,8 @@ def _vm(args: argparse.Namespace) -> int:
         return ended.status
     tail = b"\n".join(console.splitlines()[-20:]).decode(errors="replace")
     command = shlex.join(args.rest)
-    print(f"{tail}\nvfio-hw: {command}: {ended.ending.value}: {ended.text}", file=sys.stderr)
+    said = f"{tail}\nvfio-hw: {command}: {ended.ending.value}: {ended.text}"
+    print(printable_lines(said), file=sys.stderr)
     if ended.ending is machine.Ending.NO_BOOT:
         return run.HARNESS_WRONG
     return run.KERNEL_WRONG

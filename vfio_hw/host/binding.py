@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat
 from vfio_hw.host.blocking import write_with_deadline
+from vfio_hw.host.lock import device_locked
 from vfio_hw.host.pci import PciFunction
 
 _POLL = 0.002
@@ -26,12 +27,13 @@ def bound_to(
     :raises HarnessError: ``driver`` did not take the function, or something could not be put back.
     :raises KernelSplat: the kernel did not come back from an unbind, or a probe.
     """
-    old_driver, old_override = function.driver, function.driver_override
-    try:
-        rebind(function, driver, deadline)
-        yield function
-    finally:
-        _restore(function, old_driver, old_override, deadline)
+    with device_locked(function.address, deadline):
+        old_driver, old_override = function.driver, function.driver_override
+        try:
+            rebind(function, driver, deadline)
+            yield function
+        finally:
+            _restore(function, old_driver, old_override, deadline)
 
 
 def rebind(function: PciFunction, driver: str | None, deadline: float = 10.0) -> None:
@@ -47,7 +49,8 @@ def rebind(function: PciFunction, driver: str | None, deadline: float = 10.0) ->
                 " module"
             )
         # The override goes first, so that no third driver takes the function while it has none.
-        set_driver_override(function, driver, deadline)
+        if function.driver_override != driver:
+            set_driver_override(function, driver, deadline)
     if function.driver == driver:
         return
     unbind(function, end - time.monotonic())
@@ -107,7 +110,8 @@ def _restore(
         try:
             rebind(function, driver, deadline)
         finally:
-            set_driver_override(function, override, deadline)
+            if function.driver_override != override:
+                set_driver_override(function, override, deadline)
     except HarnessError as error:
         error.add_note(f"{wanted} could not both be restored")
         raise

@@ -14,7 +14,7 @@ from typing import Self
 
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import process
-from vfio_hw.host.sysfs import refused
+from vfio_hw.host.sysfs import Told, about_to_write, has_written, refused
 from vfio_hw.host.writer import ENDED, STARTED, Writer, taken
 
 _START_DEADLINE = 10.0
@@ -35,6 +35,7 @@ class BlockingWrite:
         self.lost = False  #: abandoned while it blocked; the child ends when the kernel lets it
         self._errno: int | None = None
         self._writer: Writer | None = None
+        self._told: Told = []
         self._cpu = 0.0  # what the child had used when it began; what the write took, once it ended
 
     def start(self) -> Self:
@@ -43,6 +44,7 @@ class BlockingWrite:
             raise HarnessError(f"the write to {self.path} was already started")
         self._writer = taken()
         self.pid = self._writer.pid
+        self._told = about_to_write(self.path, self.text)
         self._writer.begin(self.path, self.text)
         report = self._writer.answer(STARTED.size, _START_DEADLINE)
         if not report:
@@ -125,7 +127,8 @@ class BlockingWrite:
             self.finished_at, cpu, self._errno = ENDED.unpack(report)
             self._cpu = cpu - self._cpu
             writer.give_back()
-        else:
+            has_written(self._told, made=self._errno == 0)
+        else:  # whether it was made nobody knows
             self.finished_at, self._errno = time.monotonic(), errno.EINTR
             writer.kill()
 

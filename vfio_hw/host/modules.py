@@ -74,6 +74,17 @@ def is_loaded(name: str) -> bool:
     return (MODULES / _kernel_name(name)).is_dir()
 
 
+def is_available(name: str) -> bool:
+    """modprobe would find the module for the running kernel, loaded or not."""
+    try:
+        done = subprocess.run(
+            ["modprobe", "--dry-run", "--quiet", name], stdin=subprocess.DEVNULL, timeout=30
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
 def loaded() -> list[str]:
     """The modules that are loaded and not built in, in the order in which they were loaded."""
     lines = _LOADABLE.read_text().splitlines()

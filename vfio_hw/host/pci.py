@@ -72,6 +72,11 @@ class PciFunction:
         return next((kind for kind, those in KINDS.items() if those == ids), None)
 
     @property
+    def class_code(self) -> int:
+        """Its class, 24 bits: base class, sub-class, programming interface."""
+        return int(attribute(self.path / "class") or "0", 16)
+
+    @property
     def driver(self) -> str | None:
         """The name of the driver it is bound to."""
         return link_name(self.path / "driver")
@@ -96,6 +101,12 @@ class PciFunction:
         others = names_in(groups / str(group) / "devices")
         pci = [name for name in others if _ADDRESS.fullmatch(name) and name != self.address]
         return [self.at(name, self.bus) for name in pci]
+
+    def virtual_functions(self) -> list[Self]:
+        """The virtual functions that it has now, as a physical one."""
+        names = [name for name in names_in(self.path) if name.startswith("virtfn")]
+        found = [link_name(self.path / name) for name in names]
+        return [self.at(address, self.bus) for address in sorted(filter(None, found))]
 
     def __str__(self) -> str:
         return self.address

@@ -17,6 +17,7 @@ Question = Callable[[], str]
 
 _LENGTH = struct.Struct("=I")
 _CHUNK = 65536
+_GOING = 0.5  # seconds for a child that was killed, unless the kernel holds it
 
 
 def answers(questions: Sequence[Question], *, patience: float, end: float) -> list[str]:
@@ -48,9 +49,18 @@ def _until_silence(questions: Sequence[Question], patience: float) -> list[str]:
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)
-        # One that waits for its answer may not go: it is collected with us.
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(child, os.WNOHANG)
+        _collect(child)
+
+
+def _collect(child: int) -> None:
+    """One that waits for its answer may not go: it is collected with us."""
+    with contextlib.suppress(ChildProcessError, ProcessLookupError):
+        end = os.pidfd_open(child)
+        try:
+            select.select([end], [], [], _GOING)
+        finally:
+            os.close(end)
+        os.waitpid(child, os.WNOHANG)
 
 
 def _ask(questions: Sequence[Question], writer: int) -> NoReturn:

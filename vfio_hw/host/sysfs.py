@@ -3,14 +3,45 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any, Protocol
 
 from vfio_hw.errors import HarnessError, KernelRefused
 
 
+class Keeper(Protocol):
+    """Is told of every write to sysfs that this package makes, before it and when it returned."""
+
+    def before(self, path: Path, text: str) -> Any:
+        """The write is about to be made; what this returns is given to :meth:`after`."""
+
+    def after(self, token: Any, *, made: bool) -> None:
+        """The write has returned, and succeeded or was refused."""
+
+
+#: The journals that are kept now, see journal.py; in a guest that is thrown away there is none.
+keepers: list[Keeper] = []
+
+Told = list[tuple[Keeper, Any]]
+
+
+def about_to_write(path: Path, text: str) -> Told:
+    """Tell the journals; the write may be made when this returns."""
+    return [(keeper, keeper.before(path, text)) for keeper in keepers]
+
+
+def has_written(told: Told, *, made: bool) -> None:
+    """Tell them that the write has returned."""
+    for keeper, token in told:
+        keeper.after(token, made=made)
+
+
 def attribute(path: Path) -> str | None:
-    """The text of an attribute without its newline; None when it is not there (any more)."""
+    """The text of an attribute without its newline; None when it is not there (any more).
+
+    Bytes that are no text are kept as os.fsencode() knows them: a device chose them.
+    """
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="surrogateescape").strip()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR):
             return None
@@ -39,6 +70,7 @@ def write(path: Path, text: str) -> None:
     :raises KernelRefused: with the errno of the open or the write.
     :raises HarnessError: without the rights of root.
     """
+    told = about_to_write(path, text)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -46,7 +78,9 @@ def write(path: Path, text: str) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
+        has_written(told, made=False)
         raise refused(error.errno or errno.EIO, path, text) from None
+    has_written(told, made=True)
 
 
 def refused(number: int, path: Path, text: str) -> HarnessError:

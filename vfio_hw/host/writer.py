@@ -18,12 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from vfio_hw.host import process
+from vfio_hw.host import lock, process
 
 # CLOCK_MONOTONIC and the processor time used so far, just before the write and just after it.
 STARTED = struct.Struct("=dd")
 ENDED = struct.Struct("=ddi")  # and the errno of the write
 _REQUEST = 65536
+_LEAVING = 2.0  # seconds for a child that is asked nothing any more
 # A handler that does nothing: the signal interrupts the wait in the kernel, and the child lives on
 # to tell how the write ended.
 _HARMLESS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -108,6 +109,20 @@ def ready() -> None:
     taken().give_back()
 
 
+def _renew() -> None:
+    """The machine's lock changes hands: the child that is kept has it, or has it not, and ends."""
+    while _kept:
+        writer = _kept.pop()
+        end = os.pidfd_open(writer.pid)
+        writer.leave()
+        select.select([end], [], [], _LEAVING)
+        os.close(end)
+    reap()
+
+
+lock.changing.append(_renew)
+
+
 def waiting() -> set[int]:
     """The child that is kept: it has nothing to do."""
     return {writer.pid for writer in _kept}
@@ -152,8 +167,12 @@ def _serve(channel: socket.socket) -> NoReturn:
         for harmless in _HARMLESS:
             signal.signal(harmless, lambda *_: None)
         # A descriptor or mapping of the device, inherited, would keep the device open for ever.
-        os.closerange(0, channel.fileno())
-        os.closerange(channel.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+        # The machine's lock stays: the machine is not free while this write may still change it.
+        first = 0
+        for kept in sorted({channel.fileno(), lock.descriptor() or channel.fileno()}):
+            os.closerange(first, kept)
+            first = kept + 1
+        os.closerange(first, os.sysconf("SC_OPEN_MAX"))
         for start, end in _HOLDING.findall(Path("/proc/self/maps").read_text()):
             first = int(start, 16)
             _libc.munmap(ctypes.c_void_p(first), ctypes.c_size_t(int(end, 16) - first))

@@ -9,6 +9,7 @@ from vfio_hw.race import hang
 from vfio_hw.race.actor import POLICIES, Actor
 from vfio_hw.race.child import Child, ChildDied
 from vfio_hw.race.layout import Layout
+from vfio_hw.race.noting import noted
 from vfio_hw.race.outcome import Call, Round, ended, recorded, stormed
 from vfio_hw.race.program import Step
 
@@ -67,8 +68,10 @@ class Racer:
             child.shared.actors[index].cpu = cpu
         used = {child.shared.actors[index].cpu for index in range(len(actors))}
         child.shared.crowded = len(used) < len(actors)
+        steps = [*prologue, *(step for actor in actors for step in actor.program), *epilogue]
         try:
-            child.run(self.deadline)
+            with noted(steps):
+                child.run(self.deadline)
         except TimeoutError:
             raise self._hung(child, layout) from None
         except ChildDied as death:

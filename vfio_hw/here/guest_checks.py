@@ -1,0 +1,37 @@
+"""What `vfio-hw doctor` looks at before a run in a guest: QEMU, KVM, kernels."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.here.check import GOOD, NO_GUEST, NOTE, Check
+from vfio_hw.vm import accelerator, kernels, qemu
+
+
+def guest_checks() -> Iterator[Check]:
+    """All of them; none starts anything but QEMU to ask its version."""
+    try:
+        yield Check("QEMU", GOOD, qemu.version())
+    except HarnessError:
+        text = f"{qemu.PROGRAM} is not installed"
+        yield Check("QEMU", NO_GUEST, text, "apt-get install qemu-system-x86")
+        return
+    yield _kvm()
+    built = kernels.built()
+    if built:
+        names = ", ".join(f"{kernel.name} ({kernel.release})" for kernel in built)
+        yield Check("kernels", GOOD, f"in the cache: {names}")
+    else:
+        remedy = "scripts/run builds one, or vfio-hw kernel build latest"
+        yield Check("kernels", NOTE, "none is in the cache yet", remedy)
+
+
+def _kvm() -> Check:
+    seen = accelerator.remembered()
+    if seen:
+        return Check("KVM", GOOD, "was seen to boot a kernel on this host")
+    if not Path("/dev/kvm").exists():
+        return Check("KVM", NOTE, "there is no /dev/kvm: guests are emulated, which is slower")
+    if seen is None:
+        return Check("KVM", NOTE, "there is a /dev/kvm, and nobody has tried yet whether it works")
+    return Check("KVM", NOTE, "was seen not to boot a kernel on this host: guests are emulated")

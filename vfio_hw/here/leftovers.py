@@ -1,0 +1,45 @@
+"""What `vfio-hw doctor` finds of earlier runs on this machine."""
+
+from collections.abc import Iterator
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.here import running
+from vfio_hw.here.check import GOOD, NOT_HERE, NOTE, Check
+from vfio_hw.host import journal
+from vfio_hw.host.lock import machine_locked
+from vfio_hw.host.state import State, directory
+
+
+def leftovers() -> Iterator[Check]:
+    """What was not put back, the test that the machine died in, a kernel that is not trusted."""
+    if not directory().exists():
+        yield Check("leftovers", GOOD, f"none: there is no {directory()}")
+        return
+    try:
+        state = State()
+        with machine_locked(state):
+            found = list(_found(state))
+    except HarnessError as error:
+        yield Check("leftovers", NOT_HERE, str(error))
+        return
+    except PermissionError:
+        yield Check("leftovers", NOTE, f"{directory()} is not ours to read", "sudo")
+        return
+    yield from found or [Check("leftovers", GOOD, "none")]
+
+
+def _found(state: State) -> Iterator[Check]:
+    for each in journal.left(state):
+        if each.purpose == "bind":
+            drivers = [target.name for target in each.records if target.kind == "driver"]
+            text = f"{', '.join(drivers) or 'what it took'}, by vfio-hw bind"
+            yield Check("bound", NOTE, text, "vfio-hw unbind, when they are no longer needed")
+        else:
+            text = f"pid {each.pid} has left {len(each.records)} changes"
+            yield Check("leftovers", NOTE, text, "vfio-hw restore, or the next run, undoes them")
+    test = running.cut_short(state)
+    if test is not None:
+        text = f"the run ended in {test.test}"
+        yield Check("earlier run", NOTE, text, "the next run says whether the machine died in it")
+    if why := running.distrusted(state):
+        yield Check("trust", NOT_HERE, why, "reboot, or run with --after-splat")

@@ -1,0 +1,242 @@
+"""What was changed on this machine, on disk before it is changed; so that it can be undone.
+
+A journal is a file of one JSON object a line: first whose it is and of which boot, then for every
+write to sysfs what it is about to change (``note``, synced before the write is made), how that
+ended (``made``, ``failed``), and that it is again as it was (``settled``).
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.host import sysfs
+from vfio_hw.host.state import State, write_all
+from vfio_hw.host.target import Target, target_of
+
+ENDING = ".journal"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass
+class Record:
+    """What a journal says of one target.
+
+    ``pending`` are the values of writes of which nobody knows how they ended.
+    """
+
+    old: str
+    identity: str
+    made: str | None = None
+    pending: list[str] = field(default_factory=list)
+
+    @property
+    def ours(self) -> set[str]:
+        """The values that the target has because of us."""
+        return {*self.pending, *([] if self.made is None else [self.made])}
+
+
+def boot() -> str:
+    """Differs from boot to boot."""
+    return _BOOT.read_text().strip()
+
+
+class Journal:
+    """An open journal, written by this process."""
+
+    def __init__(self, state: State, name: str, records: dict[Target, Record]) -> None:
+        self.state, self.name, self.records = state, name, records
+        self._fd = state.open(name, os.O_WRONLY | os.O_APPEND)
+
+    @classmethod
+    def taken_up(cls, state: State, left: "Found") -> "Journal":
+        """One that somebody left, to go on with; what was cut off at its end is no part of it."""
+        journal = cls(state, left.name, left.records)
+        os.ftruncate(journal._fd, left.size)
+        return journal
+
+    @classmethod
+    def begun(cls, state: State, purpose: str) -> "Journal":
+        """A new one.
+
+        :param purpose: ``run``, whose changes are to be undone when it ends; ``bind``, whose
+            changes are to stay until somebody undoes them.
+        """
+        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        name = f"{stamp}-{os.getpid()}{ENDING}"
+        os.close(state.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        journal = cls(state, name, {})
+        journal._append({"boot": boot(), "pid": os.getpid(), "purpose": purpose}, sync=True)
+        state.sync()
+        return journal
+
+    def note(self, target: Target, new: str) -> None:
+        """The target is about to get a new value; on disk when this returns."""
+        record = self.records.get(target)
+        if record is None:
+            old = target.value()
+            if old is None:
+                return  # the write will fail
+            record = self.records[target] = Record(old, target.identity())
+        record.pending.append(new)
+        self._append(
+            {
+                "note": [target.kind, target.name],
+                "old": record.old,
+                "new": new,
+                "identity": record.identity,
+            },
+            sync=True,
+        )
+
+    def ended(self, target: Target, new: str, *, made: bool) -> None:
+        """The write of which :meth:`note` was told has returned."""
+        record = self.records.get(target)
+        if record is None:
+            return
+        value = target.value()
+        if made:
+            # A probe may go on after the write has returned.
+            asynchronous = target.kind == "driver" and value != new
+            record.pending = [new] if asynchronous else []
+            record.made = value
+        elif new in record.pending:
+            record.pending.remove(new)
+        word = "made" if made else "failed"
+        self._append({word: [target.kind, target.name], "new": new, "value": value})
+        if value == record.old and not record.pending:
+            self.settle(target)
+
+    def before(self, path: Path, text: str) -> tuple[Target, str] | None:
+        """A write to sysfs is about to be made: see :class:`vfio_hw.host.sysfs.Keeper`."""
+        changed = target_of(path, text)
+        if changed is not None:
+            self.note(*changed)
+        return changed
+
+    def after(self, token: tuple[Target, str] | None, *, made: bool) -> None:
+        """It has returned."""
+        if token is not None:
+            self.ended(*token, made=made)
+
+    def settle(self, target: Target) -> None:
+        """Nothing of ours is left of the target."""
+        self.records.pop(target, None)
+        self._append({"settled": [target.kind, target.name]})
+
+    def close(self) -> None:
+        """End it: the file goes when nothing is left to be undone."""
+        os.close(self._fd)
+        if not self.records:
+            self.state.remove(self.name)
+
+    def _append(self, line: dict[str, Any], *, sync: bool = False) -> None:
+        size = os.fstat(self._fd).st_size
+        try:
+            write_all(self._fd, json.dumps(line).encode() + b"\n")
+        except OSError:
+            os.ftruncate(self._fd, size)  # half a line would make the next one unreadable
+            raise
+        if sync:
+            os.fsync(self._fd)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A journal that somebody left: its name, purpose and boot, and what is open in it.
+
+    ``size`` is that of its whole lines, in bytes.
+    """
+
+    name: str
+    purpose: str
+    boot: str
+    pid: int
+    size: int
+    records: dict[Target, Record]
+
+
+def found(state: State, name: str) -> Found:
+    """Read a journal, whose last line may have been cut off by a crash, before its change.
+
+    :raises HarnessError: it is damaged.
+    """
+    whole = state.text(name) or ""
+    # What has no newline was never synced, so what it speaks of was never made.
+    lines = whole.split("\n")[:-1]
+    records: dict[Target, Record] = {}
+    head: dict[str, Any] = {}
+    size = 0
+    for number, line in enumerate(lines, 1):
+        try:
+            _replay(json.loads(line), head, records)
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+            if number == len(lines):
+                break
+            raise HarnessError(
+                f"line {number} of the journal {state.path / name} is damaged: read it, put back by"
+                " hand what it says, and remove it"
+            ) from None
+        size += len(line) + 1
+    return Found(
+        name,
+        str(head.get("purpose", "run")),
+        str(head.get("boot", "")),
+        int(head.get("pid", 0)),
+        size,
+        records,
+    )
+
+
+def left(state: State) -> list[Found]:
+    """Every journal there is, the oldest first."""
+    return [found(state, name) for name in state.names(ENDING)]
+
+
+def _replay(line: dict[str, Any], head: dict[str, Any], records: dict[Target, Record]) -> None:
+    if "boot" in line:
+        head.update(line)
+        return
+    word = next(word for word in ("note", "made", "failed", "settled") if word in line)
+    kind, name = line[word]
+    target = Target(str(kind), str(name))
+    if word == "note":
+        record = records.setdefault(target, Record(str(line["old"]), str(line["identity"])))
+        record.pending.append(str(line["new"]))
+    elif word == "settled":
+        records.pop(target, None)
+    elif word == "failed":
+        pending = records[target].pending
+        if str(line["new"]) in pending:
+            pending.remove(str(line["new"]))
+    else:
+        record, value = records[target], line["value"]
+        record.made = None if value is None else str(value)
+        asynchronous = target.kind == "driver" and value != line["new"]
+        record.pending = [str(line["new"])] if asynchronous else []
+
+
+@contextlib.contextmanager
+def kept(journal: Journal) -> Iterator[Journal]:
+    """Every write to sysfs that this package makes inside is noted in the journal."""
+    sysfs.keepers.append(journal)
+    try:
+        yield journal
+    finally:
+        sysfs.keepers.remove(journal)
+
+
+def say_left(state: State) -> None:
+    """On standard error, what an earlier run has left, if anything."""
+    for each in left(state):
+        print(
+            f"vfio-hw: {len(each.records)} changes of pid {each.pid} ({each.purpose}) are not"
+            " undone: vfio-hw restore",
+            file=sys.stderr,
+        )

@@ -1,0 +1,130 @@
+"""One at a time changes this machine, and one test at a time has a device."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.host.process import processes, stat_fields
+from vfio_hw.host.state import State
+from vfio_hw.host.sysfs import names_in
+from vfio_hw.host.text import printable
+
+#: The descriptor of the machine's lock, told to a child that has it by inheritance.
+VARIABLE = "VFIO_HW_LOCK"
+_NAME = "lock"
+_POLL = 0.05
+
+#: Called when the lock was taken, and when it is about to be given back: who keeps a child that has
+#: it open, or has it not, ends that child.
+changing: list[Callable[[], None]] = []
+
+_held: list[tuple[int, State]] = []
+_devices: set[str] = set()
+
+
+def descriptor() -> int | None:
+    """The machine's lock, when this process has it: a child that writes for us keeps it open."""
+    return _held[-1][0] if _held else None
+
+
+@contextlib.contextmanager
+def machine_locked(state: State, patience: float = 0.0) -> Iterator[None]:
+    """Nobody else changes this machine inside.
+
+    The lock is of the file that is open, so that a child which still writes to sysfs for a killed
+    run holds it on. A child of a process that has the lock and passed it on has it, too.
+
+    :param patience: seconds to wait for whoever has it.
+    :raises HarnessError: somebody has it still; says who.
+    """
+    inherited = os.environ.get(VARIABLE)
+    lock = state.open(_NAME, os.O_RDWR | os.O_CREAT)
+    if inherited and _same(int(inherited), lock):
+        os.close(lock)
+        lock = os.dup(int(inherited))
+    else:
+        try:
+            _take(lock, patience, f"the lock of this machine, {state.path / _NAME},")
+        except BaseException:
+            os.close(lock)
+            raise
+    _held.append((lock, state))
+    try:
+        _changes()
+        yield
+    finally:
+        _held.pop()
+        _changes()
+        os.close(lock)
+
+
+def _changes() -> None:
+    for tell in changing:
+        tell()
+
+
+@contextlib.contextmanager
+def device_locked(name: str, patience: float) -> Iterator[None]:
+    """No test of another process has this device inside; in a guest there is no other process.
+
+    :param name: a PCI address.
+    :param patience: seconds to wait for it.
+    :raises HarnessError: another process has it still; says which.
+    """
+    if not _held or name in _devices:
+        yield
+        return
+    _, state = _held[-1]
+    lock = state.open(f"device-{name}.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        _take(lock, patience, f"the lock of {name}")
+        _devices.add(name)
+        yield
+    finally:
+        _devices.discard(name)
+        os.close(lock)
+
+
+def _take(lock: int, patience: float, what: str) -> None:
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                break
+        time.sleep(_POLL)
+    who = ", ".join(_who(lock)) or "a process that can not be seen"
+    raise HarnessError(f"{what} is held by {who}: let it end, or end it")
+
+
+def _same(inherited: int, opened: int) -> bool:
+    try:
+        first, second = os.fstat(inherited), os.fstat(opened)
+    except OSError:
+        return False
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+
+def _who(lock: int) -> list[str]:
+    """The processes that have the file of the lock open."""
+    wanted, own, found = os.fstat(lock), os.getpid(), []
+    for pid in processes():
+        directory = Path(f"/proc/{pid}/fd")
+        try:
+            numbers = [] if pid == own else names_in(directory)
+        except OSError:
+            continue
+        for number in numbers:
+            with contextlib.suppress(OSError):
+                status = (directory / number).stat()
+                if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
+                    name = (stat_fields(pid) or ("?", []))[0]
+                    found.append(f"pid {pid} ({printable(name)})")
+                    break
+    return found

@@ -1,0 +1,142 @@
+"""Which processes have a device open: its nodes, its files in sysfs, or a VFIO descriptor of it."""
+
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from vfio_hw.host.process import processes, stat_fields
+from vfio_hw.host.questions import answers
+from vfio_hw.host.sysfs import names_in
+
+_PATIENCE, _WHOLE = 2.0, 20.0  # seconds for one process, and for all of them
+_SYSPATH = "vfio-device-syspath:"
+_VFIO = "anon_inode:[vfio-device]"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """One thing that a process has open or mapped.
+
+    ``node`` is ``c`` or ``b`` with major and minor, for a device node; ``device`` the directory in
+    sysfs that a VFIO device descriptor is of, "" where the kernel does not say.
+    """
+
+    pid: int
+    name: str
+    what: str
+    node: tuple[str, int, int] | None = None
+    vfio: bool = False
+    device: str = ""
+
+    def is_of(self, directory: Path, nodes: set[tuple[str, int, int]], *, vfio: bool) -> bool:
+        """It may be of the device with this directory, resolved, and these nodes.
+
+        :param vfio: a VFIO driver has the device.
+        """
+        if self.vfio:
+            return self.device == str(directory) if self.device else vfio
+        if self.node is not None:
+            return self.node in nodes
+        return Path(self.what).is_relative_to(directory)
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({self.name}): {self.what}"
+
+
+def openings(root: Path = Path("/")) -> list[Opening]:
+    """What all processes but this one have open of devices.
+
+    As root it sees every process; as an ordinary user only those of that user.
+    """
+    own = os.getpid()
+    pids = [pid for pid in processes(root / "proc") if pid != own]
+    # A look into a process can wait for what that process waits for.
+    questions: list[Callable[[], str]] = [
+        partial(_told, held, pid, root) for pid in pids for held in (_descriptors, _mappings)
+    ]
+    given = answers(questions, patience=_PATIENCE, end=time.monotonic() + _WHOLE)
+    found = []
+    for number, answer in enumerate(given):
+        for line in answer.splitlines():
+            if line.startswith("("):  # what hangs may well hang with a VFIO device
+                pid = pids[number // 2]
+                found.append(Opening(pid, _name(pid, root), line, None, True))
+                continue
+            fields = json.loads(line)
+            node = fields.pop("node")
+            found.append(Opening(node=node and (node[0], node[1], node[2]), **fields))
+    return found
+
+
+def _told(held: Callable[[int, Path], Iterator[Opening]], pid: int, root: Path) -> str:
+    return "\n".join(json.dumps(asdict(each)) for each in held(pid, root))
+
+
+def _descriptors(pid: int, root: Path) -> Iterator[Opening]:
+    directory = root / "proc" / str(pid)
+    try:
+        numbers = names_in(directory / "fd")
+    except OSError:
+        return
+    for number in numbers:
+        try:
+            target = str((directory / "fd" / number).readlink())
+            status = (directory / "fd" / number).stat()
+        except OSError:
+            continue
+        if target.startswith(_VFIO):
+            device = _device_of(directory / "fdinfo" / number)
+            yield Opening(pid, _name(pid, root), "a VFIO device", None, True, device)
+        else:
+            yield from _of_file(pid, root, target, status)
+
+
+def _mappings(pid: int, root: Path) -> Iterator[Opening]:
+    try:
+        text = (root / "proc" / str(pid) / "maps").read_text(errors="surrogateescape")
+    except OSError:
+        return
+    for line in text.splitlines():
+        fields = line.split(maxsplit=5)
+        path = fields[5] if len(fields) == 6 else ""
+        if path.startswith(_VFIO):
+            yield Opening(pid, _name(pid, root), "a mapping of a VFIO device", None, True)
+        elif path.startswith(("/dev/", "/sys/")):
+            try:
+                status = Path(path).stat()
+            except OSError:
+                continue
+            yield from _of_file(pid, root, path, status)
+
+
+def _of_file(pid: int, root: Path, path: str, status: os.stat_result) -> Iterator[Opening]:
+    mode = status.st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        kind = "b" if stat.S_ISBLK(mode) else "c"
+        numbers = (kind, os.major(status.st_rdev), os.minor(status.st_rdev))
+        yield Opening(pid, _name(pid, root), path, numbers)
+        return
+    # A BAR or the configuration space, through which a driver in user space uses the device.
+    name = path.rpartition("/")[2]
+    if path.startswith("/sys/devices/") and (name == "config" or name.startswith("resource")):
+        yield Opening(pid, _name(pid, root), path)
+
+
+def _device_of(fdinfo: Path) -> str:
+    """What newer kernels say in fdinfo (vfio-device-syspath), resolved."""
+    try:
+        lines = fdinfo.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    told = [line.removeprefix(_SYSPATH).strip() for line in lines if line.startswith(_SYSPATH)]
+    return str(Path(told[0]).resolve()) if told else ""
+
+
+def _name(pid: int, root: Path) -> str:
+    found = stat_fields(pid, root / "proc")
+    return found[0] if found else "?"

@@ -1,0 +1,135 @@
+"""Undoes what a journal says was changed and not put back; any number of times, also cut short.
+
+Only what is still as we left it is put back: what somebody else has changed since is theirs, a
+device that left its bus and came back is not the one that was changed, and after a reboot nothing
+of a change is left.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.host import journal, sysfs
+from vfio_hw.host.binding import rebind, set_driver_override
+from vfio_hw.host.blocking import write_with_deadline
+from vfio_hw.host.journal import Found, Journal, Record
+from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.state import State
+from vfio_hw.host.sysfs import attribute
+from vfio_hw.host.target import Target
+
+_DEADLINE = 20.0
+_RESCAN = Path("/sys/bus/pci/rescan")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one target: ``restored``, ``left`` (it is not ours any more) or ``failed``."""
+
+    target: Target
+    word: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.word:<8}  {self.target}: {self.text}"
+
+
+Wanted = Callable[[Found, Target], bool]
+
+
+def restore(state: State, wanted: Wanted = lambda found, target: True) -> Iterator[Outcome]:
+    """Undo what is left of every journal, the youngest change first; tells of each as it is done.
+
+    The machine's lock is held meanwhile, by the caller.
+
+    :param wanted: which targets of which journals.
+    """
+    for found in reversed(journal.left(state)):
+        if found.boot != journal.boot():
+            for target in found.records:
+                yield Outcome(target, "left", "the machine was booted since, so nothing is left")
+            state.remove(found.name)
+            continue
+        opened = Journal.taken_up(state, found)
+        try:
+            with journal.kept(opened):
+                yield from _undone(opened, found, wanted)
+        finally:
+            opened.close()
+
+
+def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
+    ours = []
+    # What was noted last goes first. All are judged before any is touched: to give a driver back
+    # its override is set for a moment.
+    for target, record in reversed(list(opened.records.items())):
+        if not wanted(found, target):
+            continue
+        why = _not_ours(target, record)
+        if why is None:
+            ours.append((target, record.old))
+            continue
+        opened.settle(target)
+        if why:
+            yield Outcome(target, "left", why)
+    for target, old in ours:
+        value = target.value()
+        try:
+            _put_back(target, old)
+            now = target.value()
+            if now != old:
+                raise HarnessError(f"it is {now!r} after {old!r} was put back: see the kernel log")
+        except (HarnessError, OSError) as error:
+            yield Outcome(target, "failed", str(error).partition("\n")[0])
+            continue
+        # Putting it back was noted, too, and may have settled it.
+        if target in opened.records:
+            opened.settle(target)
+        yield Outcome(target, "restored", f"{value!r} -> {old!r}")
+
+
+def _not_ours(target: Target, record: Record) -> str | None:
+    """Why a target is not to be put back, "" when it is as it was; None: it is ours to put back."""
+    value = target.value()
+    if value is None or target.identity() != record.identity:
+        return "it went away since, and what is there now is another one"
+    if value == record.old:
+        return ""
+    if value in record.ours or "default" in record.ours:
+        return None
+    ours = " or ".join(repr(each) for each in sorted(record.ours)) or "nothing"
+    return f"somebody has set it to {value!r} since, and we had set it to {ours}"
+
+
+def _put_back(target: Target, old: str) -> None:
+    if target.kind == "mdev":
+        if old:
+            raise HarnessError(
+                f"it was there before, of type {old}, and was removed: its state is lost, create it"
+                " anew"
+            )
+        write_with_deadline(Path("/sys/bus/mdev/devices") / target.name / "remove", "1", _DEADLINE)
+    elif target.kind == "present":
+        sysfs.write(_RESCAN, "1")
+    elif target.kind == "driver":
+        _driver(PciFunction.at(target.name), old or None)
+    else:
+        _attribute(Path(target.name), old)
+
+
+def _driver(function: PciFunction, driver: str | None) -> None:
+    """Its old driver has it, and its override is as it is now."""
+    override = function.driver_override
+    try:
+        rebind(function, driver, _DEADLINE)
+    finally:
+        if function.driver_override != override:
+            set_driver_override(function, override, _DEADLINE)
+
+
+def _attribute(path: Path, old: str) -> None:
+    if path.name == "sriov_numvfs" and old != "0" and attribute(path) != "0":
+        # From one number to another the kernel goes by none only.
+        write_with_deadline(path, "0", _DEADLINE)
+    write_with_deadline(path, f"{old}\n", _DEADLINE)

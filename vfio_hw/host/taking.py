@@ -1,0 +1,75 @@
+"""Taking whole IOMMU groups from their drivers: all functions of them, or none."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.host import journal
+from vfio_hw.host.binding import rebind
+from vfio_hw.host.blocking import write_with_deadline
+from vfio_hw.host.journal import Journal
+from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.restore import restore
+from vfio_hw.host.safety import group_of
+from vfio_hw.host.state import State
+from vfio_hw.host.sysfs import attribute, names_in
+
+Write = tuple[Path, str]
+
+
+def with_their_groups(functions: Iterable[PciFunction]) -> list[PciFunction]:
+    """These functions and all that have to leave their drivers with them, each once."""
+    return list(dict.fromkeys(each for function in functions for each in group_of(function)))
+
+
+def plan(function: PciFunction, driver: str) -> list[Write]:
+    """The writes to sysfs that :func:`take` would make for this function now, in their order."""
+    writes: list[Write] = []
+    if function.driver != driver and virtual_functions(function):
+        writes.append((function.path / "sriov_numvfs", "0"))
+    if function.driver_override != driver:
+        writes.append((function.path / "driver_override", driver))
+    if function.driver != driver:
+        if function.driver is not None:
+            writes.append((function.path / "driver" / "unbind", function.address))
+        writes.append((function.bus / "drivers_probe", function.address))
+    return writes
+
+
+def take(state: State, functions: Iterable[PciFunction], driver: str, deadline: float) -> None:
+    """Bind all of them to ``driver``; when one fails, those before it are given back.
+
+    A journal of the purpose ``bind`` keeps what they were; the machine's lock is held by the
+    caller.
+
+    :param deadline: seconds for each function.
+    """
+    kept = Journal.begun(state, "bind")
+    try:
+        with journal.kept(kept):
+            for function in functions:
+                if function.driver != driver and virtual_functions(function):
+                    # The driver would take them along, and nobody would know how many they were.
+                    write_with_deadline(function.path / "sriov_numvfs", "0", deadline)
+                rebind(function, driver, deadline)
+    except BaseException as error:
+        kept.close()
+        for outcome in restore(state, lambda found, target: found.name == kept.name):
+            if outcome.word != "restored":
+                error.add_note(str(outcome))
+        raise
+    kept.close()
+
+
+def virtual_functions(function: PciFunction) -> int:
+    """How many virtual functions it has now."""
+    return int(attribute(function.path / "sriov_numvfs") or "0")
+
+
+def must_exist(driver: str) -> None:
+    """A PCI driver of this name is there to be bound to.
+
+    :raises HarnessError: there is none.
+    """
+    if driver not in names_in(Path("/sys/bus/pci/drivers")):
+        raise HarnessError(f"there is no PCI driver {driver}: load its module")
