@@ -15,8 +15,9 @@ import pytest
 from vfio_hw import order
 from vfio_hw.choice import Choice
 from vfio_hw.errors import HarnessError, KernelSplat
+from vfio_hw.here import session
 from vfio_hw.host import modules, writer
-from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.text import printable_lines
 from vfio_hw.oracle import Finding, Oracles
 from vfio_hw.race import hang
 from vfio_hw.report.events import Event, send
@@ -61,6 +62,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--quick", action="store_true", help="each test once, with parameters drawn by the seed"
     )
+    group.addoption(
+        "--after-splat",
+        action="store_true",
+        help="go on with a kernel that has shown a fault",
+    )
     group.addoption("--order", metavar="FILE", help="file that says which tests come first")
     group.addoption("--machine", metavar="NAME", help="of fixtures/machines, on which this runs")
     group.addoption("--planned", metavar="FILE", help="file of the tests that a host has collected")
@@ -92,7 +98,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def drives_hardware(item: pytest.Item) -> bool:
     """Whether a test needs the real /dev/vfio: all do, except those of the harness itself."""
-    own = (item.config.rootpath / "tests_hw" / name for name in ("unit", "harness"))
+    own = (item.config.rootpath / "tests_hw" / name for name in ("unit", "harness", "host"))
     return not any(item.path.is_relative_to(directory) for directory in own)
 
 
@@ -104,6 +110,7 @@ class _Judge:
         self._port = Path(config.option.events) if config.option.events else None
         self._oracles: Oracles | None = None
         self._watchdog: Watchdog | None = None
+        self._here: session.Session | None = None
         self._course = Course()
         self._last = ""
         self._ran = 0
@@ -118,11 +125,20 @@ class _Judge:
     def begin(self, items: Sequence[pytest.Item]) -> None:
         """The first tests are there: be ready when one of them drives hardware."""
         if self._oracles is None and any(drives_hardware(item) for item in items):
-            self._begin()
+            try:
+                self._begin()
+            except KernelSplat:
+                raise
+            except HarnessError as error:
+                raise pytest.UsageError(printable_lines(str(error))) from None
 
     def _begin(self) -> None:
-        _check_user(self._config.option.device)
+        session.may_run(self._config.option.device, alone=bool(os.environ.get(IN_GUEST)))
         in_guest = bool(os.environ.get(IN_GUEST))
+        if not in_guest:
+            # Before the process that writes to sysfs, which keeps the machine's lock.
+            self._here = session.Session(trusting=self._config.option.after_splat)
+            self._config.add_cleanup(self._here.close)
         option = self._config.option
         self._watchdog = Watchdog(
             option.test_deadline or deadline_for(option.race_budget),
@@ -149,6 +165,8 @@ class _Judge:
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
         self._course, began = Course(), time.monotonic()
+        if self._here:
+            self._here.began(item.nodeid)
         self.say({"event": "started", "test": item.nodeid})
         if self._watchdog:
             self._watchdog.began(item.nodeid)
@@ -162,7 +180,10 @@ class _Judge:
         if self._course.unusable:
             text = f"the kernel is not to be trusted after {item.nodeid}"
             self.say({"event": "unusable", "text": text})
-            item.session.shouldstop = text
+            if self._here:
+                self._here.distrust(text)
+            if not self._config.option.after_splat:
+                item.session.shouldstop = text
         self._scan_memory(item, nextitem)
         return result
 
@@ -224,15 +245,3 @@ class _Judge:
     def pytest_sessionfinish(self) -> None:
         if self._oracles and (findings := self._oracles.close()):
             self.say(session_result(f"after {self._last}", findings).as_event())
-
-
-def _check_user(addresses: list[str]) -> None:
-    if os.geteuid() != 0:
-        raise pytest.UsageError(
-            "hardware tests need root: use scripts/run, which runs them in a guest"
-        )
-    try:
-        for address in addresses:
-            PciFunction.at(address)
-    except HarnessError as error:
-        raise pytest.UsageError(str(error)) from None

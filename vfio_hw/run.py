@@ -9,6 +9,7 @@ from pathlib import Path
 from vfio_hw import guest, races, several
 from vfio_hw.asked import ask_again, begun, besides, note
 from vfio_hw.errors import HarnessError
+from vfio_hw.here import run as here
 from vfio_hw.onekernel import (
     HARNESS_WRONG,
     INTERRUPTED,
@@ -45,7 +46,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     guest.add_arguments(parser, several=True)
     add_arguments(parser)
-    parser.set_defaults(function=run, takes_rest="options of pytest")
+    here.add_arguments(parser)
+    parser.set_defaults(function=_anywhere, takes_rest="options of pytest")
+
+
+def _anywhere(args: argparse.Namespace) -> int:
+    """Run the tests, in a guest or on this machine."""
+    return here.run(args) if args.here else run(args)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,18 +27,21 @@ def pytest_line(
     race_budget: float | None = None,
     devices: Sequence[str] = (),
     selection: Sequence[str] = (),
+    events: Path = PORT,
 ) -> list[str]:
     """Runs the selected hardware tests, or all of them.
 
     :param race_budget: seconds for each race; None: pytest's own default.
     :param devices: PCI addresses; none: all functions of known kinds.
     :param selection: files, names, and options of pytest.
+    :param events: where pytest writes its events.
     """
     # One word for option and value: what pytest does not know yet when it looks for its root, it
     # takes for a file.
     line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
-    line += [f"--events={PORT}", f"--seed={seed}"]
+    line += [f"--events={events}", f"--seed={seed}"]
     line += ["--ignore=tests_hw/unit", "--ignore=tests_hw/harness"]
+    line += ["--ignore=tests_hw/host"]  # they need a machine of their own
     if race_budget is not None:
         line.append(f"--race-budget={race_budget}")
     line += [f"--device={address}" for address in devices]
@@ -93,7 +96,8 @@ def results_directory(wanted: Path | None, prefix: str = "") -> Path:
         [guest.visible(wanted)] if wanted else [PROJECT / "results" / name for name in names]
     ):
         try:
-            out.mkdir(parents=True)
+            # Nobody else can put a link there, whatever this user's umask is.
+            out.mkdir(mode=0o755, parents=True)
         except FileExistsError:
             continue
         return out

@@ -1,5 +1,7 @@
 """This file checks the record of a run: nothing is lost, nothing half-written is believed."""
 
+from pathlib import Path
+
 import pytest
 
 from vfio_hw.errors import HarnessError
@@ -40,11 +42,19 @@ def test_a_record_is_written_by_one_run_at_a_time(tmp_path):
         pass
 
 
-def test_a_full_disk_is_told_with_the_record_that_is_on_it(tmp_path):
+def test_a_full_disk_is_told_with_the_record_that_is_on_it():
+    with pytest.raises(OSError, match=r"No space left.*/dev/full"):
+        EventLog(Path("/dev/full")).write({"event": "run"})
+
+
+def test_a_link_in_the_place_of_a_record_is_not_followed(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
     log = EventLog(tmp_path / "events.jsonl")
-    log.path.symlink_to("/dev/full")
-    with pytest.raises(OSError, match=r"No space left.*events\.jsonl"):
+    log.path.symlink_to(precious)
+    with pytest.raises(OSError, match=r"symbolic links.*events\.jsonl"):
         log.write({"event": "run"})
+    assert precious.read_text() == "precious"
 
 
 def test_an_event_without_text_is_a_result_all_the_same():

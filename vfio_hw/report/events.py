@@ -104,7 +104,7 @@ class EventLog:
 
         :raises HarnessError: one does.
         """
-        with self.path.open("ab") as file:
+        with open(self.path, "ab", opener=_followed_nowhere) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -119,7 +119,10 @@ class EventLog:
         stamped = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
         line = json.dumps(stamped, ensure_ascii=True).encode() + b"\n"
         try:
-            with self._lock, self.path.open("a+b", buffering=0) as file:
+            with (
+                self._lock,
+                open(self.path, "a+b", buffering=0, opener=_followed_nowhere) as file,
+            ):
                 # A record that was cut short is ended first, or it would take this one with it.
                 if file.tell():
                     file.seek(-1, os.SEEK_END)
@@ -141,6 +144,11 @@ class EventLog:
     def results(self) -> list[Result]:
         """The results so far, in the order in which they came."""
         return [result_of(event) for event in self.read() if event["event"] == "finished"]
+
+
+def _followed_nowhere(path: str, flags: int) -> int:
+    """Who can make a link in a results directory does not choose what root writes to."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
 
 
 def left(path: Path) -> frozenset[str]:

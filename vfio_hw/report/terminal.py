@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from vfio_hw.host.text import printable_lines
 from vfio_hw.report.events import Event, Result
 
 _MARKS = {
@@ -64,5 +65,5 @@ def summary(results: list[Result], out: Path, left: list[str]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line at once, also into a pipe."""
-    print(text, flush=True)
+    """Print a line, or several, at once, also into a pipe; nothing in it moves the cursor."""
+    print(printable_lines(text), flush=True)

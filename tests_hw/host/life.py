@@ -1,0 +1,138 @@
+"""A run in little: it changes of the machine what a run changes, and puts it back.
+
+As a program: ``life.py N`` restores what an earlier one has left where VFIO_HW_STATE says, tells
+what it found, and crashes the machine at the N-th moment that counts.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from vfio_hw.host import journal, modules, sysfs, writer
+from vfio_hw.host.binding import bound_to
+from vfio_hw.host.inventory import functions_of_kind
+from vfio_hw.host.journal import Journal
+from vfio_hw.host.lock import machine_locked
+from vfio_hw.host.mdev import created, type_by_id
+from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.restore import restore
+from vfio_hw.host.state import State
+from vfio_hw.host.tree import functions
+
+MODULES = ("nvme", "e1000e", "vfio-pci", "mtty", "virtio_blk")
+
+
+def controller_with_virtual_functions() -> PciFunction:
+    """The one function of the machine that can have them."""
+    return next(each for each in functions() if (each.path / "sriov_totalvfs").exists())
+
+
+@contextlib.contextmanager
+def set_to(path: Path, text: str):
+    """An attribute has another value inside."""
+    old = sysfs.attribute(path)
+    sysfs.write(path, text)
+    try:
+        yield
+    finally:
+        sysfs.write(path, old or "\n")
+
+
+def life(state: State) -> None:
+    """Everything a journal knows of, one in the other."""
+    edu, card = functions_of_kind("edu")[0], functions_of_kind("e1000e")[0]
+    physical = controller_with_virtual_functions()
+    with machine_locked(state, 10.0):
+        kept = Journal.begun(state, "run")
+        with journal.kept(kept), contextlib.ExitStack() as stack:
+            stack.enter_context(set_to(physical.path / "sriov_numvfs", "1"))
+            stack.enter_context(created(type_by_id("mtty-1"), str(uuid.uuid4())))
+            stack.enter_context(bound_to(edu))
+            stack.enter_context(bound_to(card))
+            stack.enter_context(set_to(card.path / "power/control", "on"))
+            stack.enter_context(set_to(card.path / "reset_method", "\n"))
+        kept.close()
+
+
+def machine() -> dict[str, str | None]:
+    """What of this machine a life changes, as it is now."""
+    found: dict[str, str | None] = {}
+    for function in functions():
+        found[f"{function} driver"] = function.driver
+        for name in ("driver_override", "power/control", "reset_method", "sriov_numvfs"):
+            found[f"{function} {name}"] = sysfs.attribute(function.path / name)
+    found["mdevs"] = " ".join(sysfs.names_in(Path("/sys/bus/mdev/devices")))
+    return found
+
+
+def every_moment(do: Callable[[], None]) -> None:
+    """``do`` is called after each line of a journal, each sync, and at each write to sysfs.
+
+    A write by a child has been asked for by then, and may or may not have been made.
+    """
+
+    def then(function):
+        def wrapped(*args):
+            result = function(*args)
+            do()
+            return result
+
+        return wrapped
+
+    Journal._append = _with_keywords(Journal._append, do)  # type: ignore[method-assign]
+    os.fsync = then(os.fsync)
+    writer.Writer.begin = then(writer.Writer.begin)  # type: ignore[method-assign]
+    sysfs.has_written = _with_keywords(sysfs.has_written, do)
+
+
+def _with_keywords(function, do):
+    def wrapped(*args, **keywords):
+        result = function(*args, **keywords)
+        do()
+        return result
+
+    return wrapped
+
+
+def at_moment(number: int, do: Callable[[], None]) -> Callable[[], None]:
+    """Calls ``do`` the ``number``-th time that it is called."""
+    count = 0
+
+    def counted() -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            do()
+
+    return counted
+
+
+def killed() -> None:
+    """The end, without a word."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def crashed() -> None:
+    """The end of the machine, without a word."""
+    Path("/proc/sysrq-trigger").write_text("c")
+
+
+def load_modules() -> None:
+    for name in MODULES:
+        modules.load(name)
+    # Virtual functions have no queues before they are given some: no driver is to wait for that.
+    sysfs.write(controller_with_virtual_functions().path / "sriov_drivers_autoprobe", "0")
+
+
+if __name__ == "__main__":
+    load_modules()
+    there = State()
+    print(json.dumps({"outcomes": [str(each) for each in restore(there)], "machine": machine()}))
+    print(json.dumps({"left": there.names(journal.ENDING)}), flush=True)
+    every_moment(at_moment(int(sys.argv[1]), crashed))
+    life(there)

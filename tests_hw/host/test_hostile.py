@@ -1,0 +1,80 @@
+"""This file checks that names which devices, processes and users chose do no harm."""
+
+import ctypes
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vfio_hw.host.forked import forked
+
+ESCAPE = "\x1b[31m"
+
+
+@pytest.fixture
+def renamed(interface):
+    """The card's interface has an escape sequence in its name, as the kernel lets it."""
+    subprocess.run(["ip", "link", "set", interface, "name", f"{ESCAPE}x"], check=True)
+    yield f"{ESCAPE}x"
+    subprocess.run(["ip", "link", "set", f"{ESCAPE}x", "name", interface], check=True)
+
+
+def fit_to_print(text: str) -> bool:
+    return all(line.isprintable() for line in text.splitlines())
+
+
+def test_list_and_doctor_print_no_name_raw(command, renamed, scratch, tmp_path):
+    where = tmp_path / "a\n\x1b[2Jb"
+    where.mkdir()
+    controller, disk = scratch
+    subprocess.run(["mkfs.ext2", "-q", f"/dev/{disk}"], check=True)
+    subprocess.run(["mount", f"/dev/{disk}", where], check=True)
+    subprocess.run(["ip", "address", "add", "192.0.2.1/24", "dev", renamed], check=True)
+    try:
+        for words in (["list"], ["doctor"], ["bind", str(controller)]):
+            _, said = command(*words)
+            assert fit_to_print(said), said
+        assert "is mounted on" in said and "a\\n\\x1b[2Jb" in said
+        _, told = command("list")
+        assert "\\x1b[31mx has the address 192.0.2.1/24" in told
+        _, told = command("list", "--json")
+        assert fit_to_print(told) and json.loads(told)["functions"]
+    finally:
+        subprocess.run(["ip", "address", "flush", "dev", renamed], check=True)
+        subprocess.run(["umount", where], check=True)
+
+
+def test_a_process_with_a_name_for_a_terminal(command, scratch):
+    controller, disk = scratch
+
+    def holding(ready):
+        ctypes.CDLL(None).prctl(15, b"a\x1b]0;x\n\xff)", 0, 0, 0)
+        with Path(f"/dev/{disk}").open("rb"):
+            ready()
+
+    with forked(holding) as pid:
+        status, said = command("bind", controller)
+    assert status == 3 and fit_to_print(said)
+    assert f"pid {pid} (a\\x1b]0;x\\n\\xff)" in said or f"pid {pid} (a\\x1b]0;x" in said
+
+
+@pytest.mark.parametrize("address", ["0000:00:04.0\n", "../../x", "\x1b[2J", "0000:00:04.0/../x"])
+def test_an_address_is_an_address(command, address):
+    status, said = command("bind", address, "--dry-run")
+    assert fit_to_print(said)
+    assert status == (0 if address.strip() == "0000:00:04.0" else 3)
+
+
+def test_a_results_directory_is_a_new_one(command, tmp_path, card):
+    (tmp_path / "elsewhere").mkdir()
+    for name, to in (("link", "elsewhere"), ("dangling", "nothing")):
+        (tmp_path / name).symlink_to(tmp_path / to)
+        status, said = command("run", "--here", f"--device={card}", f"--results={tmp_path / name}")
+        assert status == 3 and "exists already" in said
+    assert not any((tmp_path / "elsewhere").iterdir()) and not (tmp_path / "nothing").exists()
+
+
+def test_a_driver_is_a_name_and_no_path(command, card):
+    status, said = command("bind", card, "--driver", "../../../../tmp")
+    assert status == 3 and "there is no PCI driver" in said and card.driver == "e1000e"

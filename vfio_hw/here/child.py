@@ -1,0 +1,111 @@
+"""The pytest of a run on this machine: started, listened to, and ended when it must be."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vfio_hw.errors import HarnessError
+
+_SLICE = 0.2
+#: Seconds in which pytest gives back what it has taken, when it is told to end; and in which a
+#: process ends that was killed, unless the kernel holds it.
+GRACE, LAST_GRACE = 60.0, 10.0
+
+
+class Child:
+    """A process of a session of its own, which ends when this one does.
+
+    :param events: the file that it appends its events to.
+    """
+
+    def __init__(
+        self,
+        line: Sequence[str],
+        *,
+        cwd: Path,
+        environment: Mapping[str, str],
+        output: int,
+        events: Path,
+        passed: Sequence[int],
+    ) -> None:
+        self._process = subprocess.Popen(
+            # Told to end, not killed: what it has taken is given back.
+            ["setpriv", "--pdeathsig=TERM", *line],
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=passed,
+            start_new_session=True,
+        )
+        self._end = os.pidfd_open(self._process.pid)
+        self._events, self._offset = events, 0
+
+    def follow(self, silence: float, take: Callable[[dict[str, Any]], None]) -> int | None:
+        """Take its events until it ends; its exit status, None when it had to be ended.
+
+        :param silence: seconds between two events after which it is taken to stand still.
+        :raises HarnessError: it stands still, and can not be killed.
+        """
+        heard = time.monotonic()
+        while not select.select([self._end], [], [], _SLICE)[0]:
+            for event in self._new():
+                heard = time.monotonic()
+                take(event)
+            if time.monotonic() - heard > silence:
+                self.end()
+                for event in self._new():
+                    take(event)
+                return None
+        for event in self._new():
+            take(event)
+        return self._process.wait(timeout=LAST_GRACE)
+
+    def end(self) -> None:
+        """End it, in a way that lets it give back what it has taken, if it still can.
+
+        :raises HarnessError: the kernel does not let it go.
+        """
+        for number, grace in ((signal.SIGTERM, GRACE), (signal.SIGKILL, LAST_GRACE)):
+            if self._process.poll() is not None:
+                return
+            self._process.send_signal(number)
+            if select.select([self._end], [], [], grace)[0]:
+                self._process.wait(timeout=LAST_GRACE)
+                return
+        raise HarnessError(
+            f"the kernel does not let pytest go, pid {self._process.pid}: see its stack in"
+            f" /proc/{self._process.pid}/stack; when it is gone, or after a reboot, vfio-hw restore"
+        )
+
+    def close(self) -> None:
+        """End it, if it has not ended."""
+        try:
+            self.end()
+        finally:
+            os.close(self._end)
+
+    def _new(self) -> Iterator[dict[str, Any]]:
+        """The events that have come since the last look."""
+        try:
+            with self._events.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        *lines, _ = data.split(b"\n")
+        self._offset += sum(len(line) + 1 for line in lines)
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "event" in event:
+                yield event

@@ -1,0 +1,60 @@
+"""What an earlier run on this machine has left: changes, and a test that the machine died in."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from vfio_hw.here import running
+from vfio_hw.here.pstore import last_words
+from vfio_hw.here.running import Running
+from vfio_hw.host import journal
+from vfio_hw.host.restore import Outcome, restore
+from vfio_hw.host.state import State
+from vfio_hw.oracle.splats import splats
+from vfio_hw.report.events import EventLog, Result
+
+_KEPT = 300  # lines of a dead kernel's log
+
+
+def undone(state: State) -> Iterator[Outcome]:
+    """Undo what a run that is no more has changed; what bind has taken stays taken."""
+    return restore(state, lambda found, target: found.purpose == "run")
+
+
+def crashed(state: State) -> Result | None:
+    """The result of the test that ran when the machine died, once; None when it did not die.
+
+    A run that was killed leaves the same note, in the boot that still is: that says nothing of the
+    kernel.
+    """
+    test = running.cut_short(state)
+    if test is None:
+        return None
+    result = None if test.boot == journal.boot() else _result(test)
+    if result is not None and test.results:
+        _add(Path(test.results) / "events.jsonl", result)
+    running.over(state)
+    return result
+
+
+def _result(test: Running) -> Result:
+    words = last_words(test.began)
+    lines = words.splitlines()
+    found = splats(lines)
+    titles = [f"kernel log: {splat.title}" for splat in found]
+    head = "the machine died, or was reset, while this test ran"
+    if not words:
+        head += "; nothing of its last words was kept (pstore)"
+    explained = [f"{splat.title}\n{splat.text}" for splat in found]
+    text = "\n\n".join([head, *explained, *(["\n".join(lines[-_KEPT:])] if lines else [])])
+    return Result(test.test, "failed", 0.0, text, "panic", {}, titles)
+
+
+def _add(record: Path, result: Result) -> None:
+    """To the record that the test's own run has left, if it is one, and ours."""
+    try:
+        status = record.lstat()
+        if status.st_uid == os.geteuid() and not record.is_symlink():
+            EventLog(record).write(result.as_event())
+    except OSError:
+        return

@@ -1,0 +1,192 @@
+"""`vfio-hw run --here`: the hardware tests on this machine, which is afterwards as it was."""
+
+import argparse
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.here import earlier, running
+from vfio_hw.here.binding import check_forced, tell
+from vfio_hw.here.child import Child
+from vfio_hw.here.session import RESULTS
+from vfio_hw.host import modules
+from vfio_hw.host.lock import VARIABLE, descriptor, machine_locked
+from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.safety import Safety
+from vfio_hw.host.state import State
+from vfio_hw.host.text import printable
+from vfio_hw.onekernel import HARNESS_WRONG, INTERRUPTED, KERNEL_WRONG, OK, USAGE
+from vfio_hw.report import terminal
+from vfio_hw.report.events import EventLog, Result, result_of
+from vfio_hw.report.known import judged, known_finds
+from vfio_hw.session import PROJECT, pytest_line, results_directory
+from vfio_hw.watchdog import RACE_BUDGET, REPORT_SECONDS, deadline_for
+
+_PATIENCE = 10.0  # for the last write of a run that was killed
+_MODULES = ("vfio-pci", "vfio_iommu_type1", "iommufd")
+_PYTEST_USAGE, _PYTEST_NOTHING = 4, 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a run on this machine."""
+    group = parser.add_argument_group("on this machine, instead of in a guest")
+    group.add_argument(
+        "--here",
+        action="store_true",
+        help="run the tests on this machine, on the functions that --device names, and give them"
+        " back after; see vfio-hw doctor --here",
+    )
+    group.add_argument(
+        "--force",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="take this function although the machine stands on it; repeatable",
+    )
+    group.add_argument(
+        "--after-splat",
+        action="store_true",
+        help="give the kernel further tests after it has shown a fault",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run them, put everything back, and return the exit status."""
+    if args.kernel or args.resume:
+        option = "--kernel" if args.kernel else "--resume"
+        print(
+            f"vfio-hw: --here tests the kernel that runs here, anew: leave out {option}",
+            file=sys.stderr,
+        )
+        return USAGE
+    state = State()
+    with machine_locked(state, _PATIENCE):
+        dead = earlier.crashed(state)
+        if dead is not None:
+            terminal.say("an earlier run has ended with the machine:")
+            terminal.tell(dead)
+        if tell(earlier.undone(state)):
+            raise HarnessError(
+                "an earlier run has left what can not be put back, see above: see to it, then start"
+                " again"
+            )
+        if not args.after_splat:
+            running.must_be_trusted(state)
+        _check(args)
+        out = results_directory(args.results)
+        if os.geteuid() == 0:
+            modules.load_available(_MODULES)
+        try:
+            status = _Run(args, out).lived()
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+            terminal.say(f"interrupted; what was finished is in {out}")
+        finally:
+            left_over = tell(earlier.undone(state))
+            running.over(state)
+        return HARNESS_WRONG if left_over and status != KERNEL_WRONG else status
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Nothing that the machine stands on is taken."""
+    named = [PciFunction.at(address) for address in args.device]
+    safety = Safety()
+    refused = [each for function in named for each in safety.refusals(function)]
+    check_forced(refused, [PciFunction.at(address).address for address in args.force])
+    for function in named:
+        if function.iommu_group is None:
+            raise HarnessError(
+                f"{function} has no IOMMU group, so VFIO can not have it: vfio-hw doctor --here"
+            )
+
+
+class _Run:
+    def __init__(self, args: argparse.Namespace, out: Path) -> None:
+        self._args, self._out = args, out
+        self._log = EventLog(out / "events.jsonl")
+        self._finds, self._release = known_finds(), os.uname().release
+        self._planned: list[str] = []
+
+    def lived(self) -> int:
+        """From the first test to the last."""
+        args, raw = self._args, self._out / "raw.jsonl"
+        seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
+        deadline = args.test_deadline or deadline_for(args.race_budget or RACE_BUDGET)
+        own = [f"--test-deadline={deadline}", *(["--quick"] if args.quick else [])]
+        own += ["--after-splat"] if args.after_splat else []
+        line = pytest_line(
+            seed=seed,
+            race_budget=args.race_budget,
+            devices=args.device,
+            selection=[*own, *args.selection, *args.rest],
+            events=raw,
+        )
+        self._log.write({"event": "run", "kernel": self._release, "seed": seed, "argv": line})
+        terminal.say(f"kernel {self._release} on this machine, seed {seed}, results in {self._out}")
+        lock = descriptor()
+        assert lock is not None
+        environment = {**os.environ, VARIABLE: str(lock), RESULTS: str(self._out)}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(raw, flags, 0o644))
+        output = os.open(self._out / "output.log", flags, 0o644)
+        child = Child(
+            line,
+            cwd=PROJECT,
+            environment=environment,
+            output=output,
+            events=raw,
+            passed=[lock],
+        )
+        os.close(output)
+        try:
+            status = child.follow(deadline + 2 * REPORT_SECONDS, self._take)
+        finally:
+            child.close()
+        return self._ended(status)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        if event["event"] == "finished":
+            result = judged(result_of(event), self._release, self._finds)
+            self._log.write(result.as_event())
+            terminal.tell(result)
+            return
+        self._log.write(event)
+        if event["event"] == "session":
+            self._planned = list(event["tests"])
+
+    def _ended(self, status: int | None) -> int:
+        results = self._log.results()
+        finished = {result.test for result in results}
+        left = [test for test in self._planned if test not in finished]
+        terminal.summary(results, self._out, left)
+        return self._status(status, results, left)
+
+    def _status(self, status: int | None, results: list[Result], left: list[str]) -> int:
+        output = self._out / "output.log"
+        verdicts = {result.verdict for result in results}
+        if "failed" in verdicts:
+            return KERNEL_WRONG
+        if "error" in verdicts:
+            return HARNESS_WRONG
+        if status == _PYTEST_USAGE:
+            print(f"vfio-hw: {_last_words(output)}", file=sys.stderr)
+            return USAGE
+        if status == _PYTEST_NOTHING or not results:
+            raise HarnessError(f"no test was run: {_last_words(output)}; see {output}")
+        if verdicts == {"skipped"}:
+            raise HarnessError("every test was skipped, so nothing was judged: see the reasons")
+        if status or left or status is None:
+            raise HarnessError(
+                f"pytest ended with status {status} and left {len(left)} tests:"
+                f" {_last_words(output)}; see {output}"
+            )
+        return OK
+
+
+def _last_words(output: Path) -> str:
+    lines = output.read_text(errors="replace").strip().splitlines()
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return printable((errors or lines[-1:] or ["no output"])[0])
