@@ -51,15 +51,10 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
     """
     finds = known_finds()
     deadline = args.test_deadline or deadline_for(args.race_budget or RACE_BUDGET)
-    own = [f"--test-deadline={deadline}", *(["--quick"] if args.quick else [])]
-    line = pytest_line(
-        seed=args.seed,
-        race_budget=args.race_budget,
-        devices=args.device,
-        selection=[*own, *args.selection, *args.rest],
-    )
+    line = _line(args, deadline)
     machine, kernel = guest.described(args, line, terminal.say, PROJECT)
     machine, plan = with_plan(machine, line, kernel.release, out)
+    machine = replace(machine, vmcore=args.vmcore)
     if gcov.counts(kernel):
         machine = replace(machine, argv=[*machine.argv, f"-p{gcov.PLUGIN}"])
     progress = _begin(args, log, machine, kernel, out)
@@ -71,7 +66,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
 
     def supervisor(share: Progress) -> Supervisor:
         return Supervisor(
-            replace(machine, vmcore=args.vmcore),
+            machine,
             out,
             log,
             deadlines=Deadlines(silence=deadline + REPORT_SECONDS, whole=4 * 3600.0),
@@ -138,6 +133,17 @@ def _advised(kernel: kernels.Kernel, ended: GuestRun) -> str:
     text = decoding.advice(kernel, ended.console)
     terminal.say("\n".join(filter(None, [ended.dump, text])))
     return text
+
+
+def _line(args: argparse.Namespace, deadline: float) -> list[str]:
+    """What a guest runs: pytest, with what the command was given."""
+    own = [f"--test-deadline={deadline}", *(["--quick"] if args.quick else [])]
+    return pytest_line(
+        seed=args.seed,
+        race_budget=args.race_budget,
+        devices=args.device,
+        selection=[*own, *args.selection, *args.rest],
+    )
 
 
 @contextlib.contextmanager
