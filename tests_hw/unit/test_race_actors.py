@@ -43,7 +43,8 @@ def test_an_owner_that_is_killed_lets_go_of_what_it_opened(racer: Racer) -> None
         end, sleep, kill = played.actors[1][1], played.actors[0][0], played.actors[2][0]
         assert end.value == 0
         assert kill.start_ns <= end.end_ns
-        assert sleep.end_ns - sleep.start_ns < 1000 * MS
+        # On a busy machine it is killed before its first call.
+        assert sleep.end_ns - (sleep.start_ns or sleep.end_ns) < 1000 * MS
         assert played.left_open == ()
 
 
