@@ -7,6 +7,7 @@ ended (``made``, ``failed``), and that it is again as it was (``settled``).
 
 import contextlib
 import datetime
+import itertools
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from vfio_hw.host.state import State, write_all
 from vfio_hw.host.target import Target, target_of
 
 ENDING = ".journal"
+_number = itertools.count(1)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -69,7 +71,7 @@ class Journal:
             changes are to stay until somebody undoes them.
         """
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = f"{stamp}-{os.getpid()}{ENDING}"
+        name = f"{stamp}-{os.getpid()}-{next(_number)}{ENDING}"
         os.close(state.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         journal = cls(state, name, {})
         journal._append({"boot": boot(), "pid": os.getpid(), "purpose": purpose}, sync=True)

@@ -1,0 +1,140 @@
+"""This file checks what the next run on a machine says of the one before, and of the kernel."""
+
+import json
+import os
+import time
+
+import pytest
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.here import earlier, pstore, running
+from vfio_hw.here.leftovers import leftovers
+from vfio_hw.host import journal
+from vfio_hw.host.journal import Journal
+from vfio_hw.host.lock import machine_locked
+from vfio_hw.host.state import VARIABLE, State
+from vfio_hw.host.target import Target
+from vfio_hw.report.events import EventLog
+
+TEST = "tests_hw/pci/test_close.py::test_a_close"
+OOPS = """<4>[   12.000000] ------------[ cut here ]------------
+<4>[   12.000001] WARNING: CPU: 0 PID: 7 at drivers/vfio/vfio_main.c:100 vfio_unregister+0x1/0x2
+<4>[   12.000002] ---[ end trace 0000000000000000 ]---
+"""
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "state"))
+    opened = State()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """The directory of the firmware's records."""
+    place = tmp_path / "pstore"
+    place.mkdir()
+    monkeypatch.setattr(pstore, "_PSTORE", tmp_path / "no such file system")
+    monkeypatch.setattr(pstore, "_MOVED", place)
+    return place
+
+
+def in_another_boot(state: State) -> None:
+    text = json.loads(state.text("running") or "")
+    state.replace("running", json.dumps({**text, "boot": "another"}))
+
+
+def test_a_run_that_was_killed_says_nothing_of_the_kernel(state):
+    running.began(state, TEST, "")
+    assert earlier.crashed(state) is None
+    assert state.names() == []
+
+
+def test_a_machine_that_died_is_the_failure_of_the_test_that_ran(state, kept, tmp_path):
+    record = EventLog(tmp_path / "events.jsonl")
+    record.write({"event": "run"})
+    running.began(state, TEST, str(tmp_path))
+    in_another_boot(state)
+    (kept / "dmesg-erst-2").write_text("Panic#1 Part1\n<0>[   13.0] Kernel panic - not syncing\n")
+    (kept / "dmesg-erst-1").write_text(f"Panic#1 Part2\n{OOPS}")
+    (kept / "dmesg-erst-3.enc.z").write_bytes(b"\0\1\2")
+    result = earlier.crashed(state)
+    assert result and (result.test, result.verdict, result.oracle) == (TEST, "failed", "panic")
+    assert len(result.findings) == 1 and "vfio_unregister" in result.findings[0]
+    # The parts of a log are numbered from its end.
+    assert result.text.rindex("cut here") < result.text.rindex("Kernel panic")
+    assert record.results() == [result]
+    assert earlier.crashed(state) is None
+
+
+def test_what_a_kernel_said_before_the_run_is_not_its_own(state, kept):
+    (kept / "dmesg-erst-1").write_text("Panic#1 Part1\nlong ago\n")
+    os.utime(kept / "dmesg-erst-1", (time.time() - 3600, time.time() - 3600))
+    running.began(state, TEST, "")
+    in_another_boot(state)
+    result = earlier.crashed(state)
+    assert result and "nothing of its last words was kept" in result.text
+    assert "long ago" not in result.text
+
+
+def test_a_record_that_is_a_link_by_now_is_not_written_to(state, kept, tmp_path):
+    (tmp_path / "precious").write_text("precious\n")
+    (tmp_path / "events.jsonl").symlink_to(tmp_path / "precious")
+    running.began(state, TEST, str(tmp_path))
+    in_another_boot(state)
+    assert earlier.crashed(state)
+    assert (tmp_path / "precious").read_text() == "precious\n"
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "[]", '{"test": 1}'])
+def test_a_note_that_nobody_of_ours_has_written_is_forgotten(state, text):
+    state.replace("running", text)
+    assert earlier.crashed(state) is None and state.names() == []
+
+
+def test_a_kernel_is_distrusted_until_the_next_boot(state):
+    running.must_be_trusted(state)
+    running.distrust(state, "the kernel is not to be trusted after this")
+    with pytest.raises(HarnessError, match="after this: this kernel is given no further test"):
+        running.must_be_trusted(state)
+    state.replace("distrusted", json.dumps({"boot": "another", "text": "x"}))
+    running.must_be_trusted(state)
+    assert state.names() == []
+
+
+def test_only_what_a_run_has_left_is_undone_by_the_next(state, tmp_path):
+    knobs = {}
+    for purpose in ("run", "bind"):
+        knob = tmp_path / purpose
+        knob.write_text("old\n")
+        target = Target("attribute", str(knob))
+        kept = Journal.begun(state, purpose)
+        kept.note(target, "new")
+        knob.write_text("new\n")
+        kept.ended(target, "new", made=True)
+        kept.close()
+        knobs[purpose] = knob
+    assert [each.word for each in earlier.undone(state)] == ["restored"]
+    assert (knobs["run"].read_text(), knobs["bind"].read_text()) == ("old\n", "new\n")
+    assert state.names(journal.ENDING) == [kept.name]
+
+
+def test_doctor_tells_what_is_left(state):
+    assert [(each.name, each.verdict) for each in leftovers()] == [("leftovers", "ok")]
+    running.began(state, TEST, "")
+    running.distrust(state, "x")
+    Journal.begun(state, "run").note(Target("attribute", str(state.path / "running")), "x")
+    found = {each.name: each for each in leftovers()}
+    assert set(found) == {"leftovers", "earlier run", "trust"}
+    assert found["trust"].verdict == "not here" and "1 changes" in found["leftovers"].reason
+    with machine_locked(state):
+        (busy,) = leftovers()
+    assert busy.verdict == "not here" and "is held by" in busy.reason
+
+
+def test_doctor_makes_no_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "state"))
+    assert [each.verdict for each in leftovers()] == ["ok"]
+    assert not (tmp_path / "state").exists()
