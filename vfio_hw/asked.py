@@ -1,6 +1,7 @@
 """What a run was asked for, as its record holds it for another that goes on with it."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,17 @@ def note(log: EventLog, args: argparse.Namespace) -> None:
 def begun(directory: Path) -> dict[str, Any]:
     """What the run in a results directory was asked for.
 
-    :raises HarnessError: there is no run in it.
+    :raises HarnessError: there is no run in it, or others can have written what it asks for: that
+        are options of pytest, which run code.
     """
     try:
+        for path in (directory, directory / "events.jsonl"):
+            status = path.lstat()
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                raise HarnessError(
+                    f"{path} is not this user's alone, so what it asks for may be somebody else's:"
+                    f" go on as user {status.st_uid}, or begin anew without --resume"
+                )
         first = next(EventLog(directory / "events.jsonl").read(), {})
         return {key: first[key] for key in ("kernels", "guest", "options")}
     except (OSError, KeyError, TypeError):
