@@ -36,7 +36,7 @@ def test_an_owner_that_is_killed_lets_go_of_what_it_opened(racer: Racer) -> None
     ends, own, pid = (Slot("r"), Slot("w")), Slot("own copy"), Slot("owner", descriptor=False)
     owner = Actor("owner", waits(), setup=[calls.dup(ends[1], own)], process=True, pid=pid)
     reader = Actor("reader", [close(ends[1]), read(ends[0], 1, decisive=True)])
-    killer = Actor("killer", [calls.kill(pid, signal.SIGKILL, decisive=True, delay_ns=MS)])
+    killer = Actor("killer", [calls.kill(pid, signal.SIGKILL, decisive=True, delay_ns=20 * MS)])
     for _ in range(3):
         played = racer.round([pipe(*ends)], [owner, reader, killer], [close(ends[0])])
         assert played.outcome == ("SIGKILL", "ok", "ok")

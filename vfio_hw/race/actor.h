@@ -16,6 +16,7 @@
 
 /* Time between the last arrival at the barrier and offset zero, for all to have seen the release. */
 #define LEAD_NS 10000
+#define CROWDED_LEAD_NS 400000 /* who naps sees it later */
 
 /* Before that all must be seen to run, each looked at no longer ago than FRESH_NS, for TOGETHER_NS: a
  * CPU of a guest may be away, for milliseconds and more often than not where its host is busy. That
@@ -45,7 +46,7 @@ static void arrive(struct race *race, unsigned index)
         return;
     if (!race->crowded)
         wait_for_all_to_run(race);
-    race->released_ns = now_ns() + LEAD_NS;
+    race->released_ns = now_ns() + (race->crowded ? CROWDED_LEAD_NS : LEAD_NS);
     __atomic_store_n(&race->release_ns, race->released_ns, __ATOMIC_RELEASE);
 }
 

@@ -4,12 +4,16 @@
 
 #include "engine.h"
 
+#include <sched.h>
 #include <time.h>
 
 #define SECOND_NS INT64_C(1000000000)
 
 /* How long who waits for another sleeps at a time, where actors share CPUs. */
 #define NAP_NS 20000
+
+/* A sleep ends late by up to so much: the rest of a wait is spent awake, letting others run. */
+#define AWAKE_NS 60000
 
 static int64_t now_ns(void)
 {
@@ -26,10 +30,8 @@ static void sleep_until(int64_t time_ns)
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
 }
 
-static void relax(const struct race *race)
+static void pause_cpu(void)
 {
-    if (race->crowded)
-        sleep_until(now_ns() + NAP_NS);
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -37,12 +39,21 @@ static void relax(const struct race *race)
 #endif
 }
 
+static void relax(const struct race *race)
+{
+    if (race->crowded)
+        sleep_until(now_ns() + NAP_NS);
+    pause_cpu();
+}
+
 static void wait_until(const struct race *race, int64_t time_ns)
 {
+    if (race->crowded && now_ns() < time_ns - AWAKE_NS)
+        sleep_until(time_ns - AWAKE_NS);
     while (now_ns() < time_ns) {
         if (race->crowded)
-            sleep_until(time_ns);
-        relax(race);
+            sched_yield();
+        pause_cpu();
     }
 }
 
