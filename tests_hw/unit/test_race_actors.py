@@ -88,11 +88,11 @@ def test_a_storm_ends_with_the_others_and_is_counted(racer: Racer) -> None:
         close(null),
     ]
     storm = Actor("storm", program, storm=Storm())
-    played = racer.round([], [storm, Actor("one", [sleep_ns(20 * MS, decisive=True)])])
+    played = racer.round([], [storm, Actor("one", [sleep_ns(300 * MS, decisive=True)])])
     stormed, none = played.storms
     assert none is None
     assert stormed is not None
-    assert stormed.iterations > 100
+    assert stormed.iterations > 10
     assert stormed.outcomes == (
         {"ok": stormed.iterations},
         {"ENOENT": stormed.iterations},
