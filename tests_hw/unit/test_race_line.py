@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Sequence
+from statistics import median
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ class World:
 
 
 def positions(world: World) -> list[int]:
-    return sorted(edge.position for edge in world.line.edges if edge.held)
+    return sorted(edge.position for edge in world.line.edges if edge.proven)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -79,15 +80,18 @@ def test_every_edge_is_found_and_most_rounds_are_at_one(edges: list[int], seed: 
 
 def test_an_edge_is_found_within_a_second_of_rounds() -> None:
     found = [World([417_000], seed=seed).run(30).near.index(True) for seed in range(8)]
-    assert max(found) < 25
+    assert max(found) < 20
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_rounds_that_go_wrong_by_chance_make_no_edges(seed: int) -> None:
-    world = World([-250_000], noise=0.05, seed=seed).run()
-    assert positions(world) == pytest.approx([-250_000], abs=NEAR_NS)
-    assert world.share() > 0.5
-    assert positions(World([], noise=0.05, seed=seed).run()) == []
+def test_rounds_that_go_wrong_by_chance_make_no_edges() -> None:
+    shares = []
+    for seed in range(8):
+        world = World([-250_000], noise=0.05, seed=seed).run()
+        assert positions(world) == pytest.approx([-250_000], abs=NEAR_NS)
+        assert positions(World([], noise=0.05, seed=seed).run()) == []
+        shares.append(world.share())
+    assert median(shares) > 0.7
+    assert min(shares) > 0.3
 
 
 def test_without_an_edge_the_whole_line_is_looked_at() -> None:

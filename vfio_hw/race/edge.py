@@ -22,6 +22,7 @@ LARGEST_STEP_NS = 256_000
 SAME_WAY = 3  # after so many steps one way they grow
 
 MEMORY = 24  # rounds after which an edge of which one side was not seen is none
+GRACE = 4  # an edge is taken for held after it was found
 BY_CHANCE = 6  # one round in so many may show anything
 THIRD = 4  # of them must show the same third signature, for it to lie between the two
 
@@ -48,10 +49,17 @@ class Edge:
     @property
     def held(self) -> bool:
         """Found, and both of its sides were seen a short while ago, neither by mere chance."""
+        if not self.bisecting and len(self._recent) < GRACE:
+            return True  # both ends of the bracket were
         fewest = max(1, len(self._recent) // BY_CHANCE)
         return not self.bisecting and all(
             self._recent.count(side) >= fewest for side in (self.left, self.right)
         )
+
+    @property
+    def proven(self) -> bool:
+        """Held for long enough for it to be no chance."""
+        return self.held and len(self._recent) >= GRACE
 
     @property
     def lost(self) -> bool:

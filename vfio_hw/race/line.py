@@ -12,10 +12,13 @@ from typing import Any
 
 from vfio_hw.race.edge import NEAR_NS, RESOLUTION_NS, Edge
 
-SWEEP = 12  # scouts before anything else
+SWEEP = 12  # scouts, one in every part of the line
+SWEEP_EVERY = 3
+FIRST = 6  # of them before anything else; a race that has few rounds wants an edge soon
 SCOUT_EVERY = 6  # rounds: the part that is spent elsewhere
 SCOUTS = 64  # remembered: what was seen longer ago may have drifted
 EDGES = 8  # at most, at a time
+UNPROVEN_EVERY = 3  # of so many rounds one is for what may prove to be no edge
 FOUND = 6  # rounds near to an edge that was held make it one that was found
 DOUBTS = 2  # rounds spent on a scout that stands alone
 
@@ -68,9 +71,10 @@ class Line:
     def ask(self) -> int:
         """Where the next round should be."""
         self._asked = None
-        if self._sweep:
-            return self._sweep.pop()
         self._turn += 1
+        looking = not (self.edges or self._suspects) or self._turn % SWEEP_EVERY == 0
+        if self._sweep and (looking or self._turn <= FIRST):
+            return self._sweep.pop()
         if not (self.edges or self._suspects) or self._turn % SCOUT_EVERY == 0:
             return self._draw.randint(-self.window_ns, self.window_ns)
         if self._suspects:
@@ -92,7 +96,7 @@ class Line:
             del self._scouts[:-SCOUTS]
             if isinstance(asked, Scout) and abs(offset - asked.offset) <= MARGIN_NS:
                 asked.doubts += 1
-        if not self._sweep:
+        if self._turn >= FIRST:
             self._look()
 
     def fewest(self) -> Edge | None:
@@ -111,9 +115,9 @@ class Line:
 
     def _next_edge(self) -> Edge:
         """Of those that are held, and of those that may prove to be none, in turn."""
-        held = [edge for edge in self.edges if edge.held]
-        unproven = [edge for edge in self.edges if not edge.held]
-        choice = unproven if unproven and (self._turn % 2 or not held) else held
+        held = [edge for edge in self.edges if edge.proven]
+        unproven = [edge for edge in self.edges if not edge.proven]
+        choice = unproven if unproven and (self._turn % UNPROVEN_EVERY == 1 or not held) else held
         return min(choice, key=lambda edge: edge.turns)
 
     @staticmethod
@@ -132,7 +136,7 @@ class Line:
             self.edges.append(Edge(low, offset, edge.left, third))
             self.edges.append(Edge(offset, high, third, edge.right))
             return
-        if edge.held and edge.near >= FOUND and edge not in self.found:
+        if edge.proven and edge.near >= FOUND and edge not in self.found:
             self.found.append(edge)
         if not edge.bisecting:
             # What was seen where the edge has passed since is no longer so.
@@ -186,7 +190,7 @@ class Line:
                     for point, beside in ((one, index - 1), (other, index + 2))
                     if point.scout is not None and not _backed(point, points, beside)
                 ]
-                if alone:
+                if alone and not self._sweep:
                     self._suspects += alone
                 elif len(self.edges) < EDGES:
                     self.edges.append(
@@ -201,7 +205,7 @@ class Line:
         for edge in edges:
             low = edge.low if edge.bisecting else edge.position - MARGIN_NS
             high = edge.high if edge.bisecting else edge.position + MARGIN_NS
-            known = edge.held and not self._beside(edge)
+            known = edge.proven and not self._beside(edge)
             if low > start:
                 points += self._points(scouts, start, low)
                 yield [*points, *([_Point(low, edge.left, None)] if known else [])]
