@@ -69,6 +69,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--order", metavar="FILE", help="file that says which tests come first")
     group.addoption("--machine", metavar="NAME", help="of fixtures/machines, on which this runs")
+    group.addoption(
+        "--unreported-faults",
+        action="store_true",
+        help="the IOMMU does not report faults: tests that cause some owe no report of them",
+    )
     group.addoption("--planned", metavar="FILE", help="file of the tests that a host has collected")
     group.addoption("--release", help="of the kernel that they are collected for (default: this)")
 

@@ -132,7 +132,8 @@ def test_only_usable_iovas_are_mapped(edu, iommu_mode):
         for _, last in user.iommu.iova_ranges():
             end = (last + 1) // PAGE * PAGE
             assert user.iommu.map_dma_errno(end - PAGE, ours.vaddr, PAGE) == 0
-            assert user.iommu.map_dma_errno(end, ours.vaddr, PAGE) == errno.EINVAL
+            if end < TOP:
+                assert user.iommu.map_dma_errno(end, ours.vaddr, PAGE) == errno.EINVAL
 
 
 @pytest.mark.promise("P9")

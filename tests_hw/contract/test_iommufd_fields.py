@@ -139,12 +139,18 @@ def test_a_page_table_is_not_made_of_what_is_no_address_space(scene):
     for kind in ("device", "access", "fault"):
         argument = scene.request(name, pt_id=scene.ids[kind])
         assert scene.answer(name, argument) in (errno.ENOENT, errno.EINVAL), kind
-    for number in (0, NOBODY, 2**32 - 1):
-        argument = scene.request(name, flags=flag, fault_id=number)
-        assert scene.answer(name, argument) == errno.ENOENT
-    for kind in scene.ids.keys() - {"fault"}:
-        argument = scene.request(name, flags=flag, fault_id=scene.ids[kind])
-        assert scene.answer(name, argument) in (errno.ENOENT, errno.EINVAL), kind
+    nobody = scene.answer(name, scene.request(name, flags=flag, fault_id=NOBODY))
+    if nobody == errno.EOPNOTSUPP:
+        # This IOMMU has no queues of faults; a good one is refused too.
+        good = scene.request(name, flags=flag, fault_id=scene.ids["fault"])
+        assert scene.answer(name, good) == errno.EOPNOTSUPP
+    else:
+        for number in (0, NOBODY, 2**32 - 1):
+            argument = scene.request(name, flags=flag, fault_id=number)
+            assert scene.answer(name, argument) == errno.ENOENT
+        for kind in scene.ids.keys() - {"fault"}:
+            argument = scene.request(name, flags=flag, fault_id=scene.ids[kind])
+            assert scene.answer(name, argument) in (errno.ENOENT, errno.EINVAL), kind
     assert scene.lowest_free() == free
 
 

@@ -12,7 +12,10 @@ _DIRECTORY = Path(__file__).parents[2] / "fixtures" / "machines"
 
 @dataclass(frozen=True)
 class Topology:
-    """One guest machine, in QEMU's own words."""
+    """One guest machine, in QEMU's own words.
+
+    ``reports_faults``: its IOMMU tells the kernel of what it does not let through.
+    """
 
     name: str
     description: str
@@ -22,6 +25,7 @@ class Topology:
     #: KiB of each image, by the name that a device's ``drive=`` or ``memdev=`` has; empty at first.
     disks: Mapping[str, int] = field(default_factory=dict)
     memories: Mapping[str, int] = field(default_factory=dict)
+    reports_faults: bool = True
 
 
 def topologies() -> list[str]:
@@ -47,6 +51,7 @@ def topology(name: str) -> Topology:
             kernel_parameters=tuple(data.get("kernel_parameters", ())),
             disks={str(name): int(size) for name, size in data.get("disks", {}).items()},
             memories={str(name): int(size) for name, size in data.get("memories", {}).items()},
+            reports_faults=bool(data.get("reports_faults", True)),
         )
     except (tomllib.TOMLDecodeError, KeyError, ValueError) as error:
         raise HarnessError(f"{path}: not a machine description: {error!r}") from None
