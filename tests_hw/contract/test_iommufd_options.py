@@ -61,6 +61,8 @@ def test_an_ordinary_user_does_not_choose_how_its_limit_counts():
             assert iommufd.option(LIMIT_MODE) == BY_PROCESS
             ready()
 
+    with Iommufd():
+        pass  # a kernel without it is told here, and not in the child
     with forked(life):
         pass
 
