@@ -32,8 +32,8 @@ def _open_files(root: str) -> int | None:
 def _counts_files() -> bool:
     """Whether a few more files are a few more there.
 
-    Each processor keeps a part of the count to itself, which some kernels leave out: then it changes
-    by dozens at a time.
+    Each processor keeps a part of the count to itself, which some kernels leave out: then it
+    changes by dozens at a time.
     """
     for _ in range(_TRIES):
         before = _open_files("")
