@@ -21,6 +21,7 @@ _OPTIONS = (
     "test_deadline",
     "guests",
     "most_lost",
+    "profile",
     "strict_known",
     "vmcore",
 )

@@ -13,7 +13,7 @@ from vfio_hw import guest, races
 from vfio_hw.coverage import collect, gcov
 from vfio_hw.errors import HarnessError, MachineLost
 from vfio_hw.oracle.splats import splats
-from vfio_hw.report import race_files, terminal
+from vfio_hw.report import profile, race_files, terminal
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import Known, judged, known_finds, vanished
 from vfio_hw.session import PROJECT, pytest_line, with_plan
@@ -104,6 +104,8 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
     results = log.results()
     races.note(args.kernel, kernel.release, results)
     race_files.tell(log, out)
+    if args.profile:
+        terminal.say("\n".join(profile.lines(log.read())))
     gone = _gone(results, kernel, finds)
     status = _ended(results, supervised, out)
     status = HARNESS_WRONG if status == OK and gone and args.strict_known else status

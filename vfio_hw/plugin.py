@@ -214,7 +214,8 @@ class _Judge:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         if self._oracles and drives_hardware(item):
-            self._oracles.before(item.nodeid, faults=faults_of(item, ran=False))
+            with self._course.looking("setup"):
+                self._oracles.before(item.nodeid, faults=faults_of(item, ran=False))
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -224,7 +225,8 @@ class _Judge:
         finally:
             if self._oracles and drives_hardware(item):
                 faults = faults_of(item, ran=self._course.called)
-                findings = self._oracles.after(faults=faults, of=faulty_device(item))
+                with self._course.looking("teardown"):
+                    findings = self._oracles.after(faults=faults, of=faulty_device(item))
                 self._course.findings = findings
                 if findings:
                     raise KernelSplat("\n\n".join(map(str, findings)), oracle=findings[0].oracle)

@@ -120,6 +120,9 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
         " processors and memory for)",
     )
     parser.add_argument(
+        "--profile", action="store_true", help="print where the time went, stage by stage"
+    )
+    parser.add_argument(
         "--vmcore",
         action="store_true",
         help="keep the memory of a guest whose kernel panics, compressed, beside its console",

@@ -1,5 +1,7 @@
 """What becomes of a test: the verdict table, for exceptions and for the reports of its phases."""
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +24,8 @@ class Course:
     blamed: set[str] = field(default_factory=set)
     splat: KernelSplat | None = None
     findings: list[Finding] = field(default_factory=list)
+    oracles: dict[str, float] = field(default_factory=dict)
+    """Seconds that they took of a phase."""
 
     @property
     def unusable(self) -> bool:
@@ -32,6 +36,22 @@ class Course:
     def called(self) -> bool:
         """Whether the test's own function ran to its end."""
         return any(report.when == "call" and report.passed for report in self.reports)
+
+    @contextlib.contextmanager
+    def looking(self, phase: str) -> Iterator[None]:
+        """The oracles look inside, in a phase of the test."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.oracles[phase] = time.monotonic() - began
+
+    def _phases(self) -> dict[str, float]:
+        took: dict[str, float] = {str(report.when): report.duration for report in self.reports}
+        for phase, seconds in self.oracles.items():
+            took[phase] = max(0.0, took.get(phase, 0.0) - seconds)
+        took["oracles"] = sum(self.oracles.values())
+        return {phase: round(seconds, 3) for phase, seconds in took.items()}
 
     def take(self, report: pytest.TestReport, error: BaseException | None) -> None:
         """One phase of the test has ended, with this exception."""
@@ -59,7 +79,15 @@ class Course:
         judged = {"kinds": kinds(item), **made} if made and verdict == "passed" else {}
         properties = dict(item.user_properties)
         return Result(
-            item.nodeid, verdict, round(seconds, 3), text, oracle, properties, titles, judged
+            item.nodeid,
+            verdict,
+            round(seconds, 3),
+            text,
+            oracle,
+            properties,
+            titles,
+            judged,
+            self._phases(),
         )
 
 

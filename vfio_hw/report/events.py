@@ -8,11 +8,12 @@ run            kernel, accelerator, machine, seed, arguments
 resumed        the run goes on, after its harness or its machine had died
 plan           tests: all of them, when several guests share them
 guest          a guest was started: number
+booted         its first process runs
 session        in that guest: tests that will run, release of its kernel
 started        test
 race           test, and all it takes to run a race again: the test begins one
 racing         pair, seconds, rounds, edges, outcomes: how a race goes that is not over
-finished       test, verdict, seconds, text, oracle, properties, findings, judged
+finished       test, verdict, seconds, text, oracle, properties, findings, judged, phases
 again          test, text: why it is run once more, in the next guest
 unusable       text: the guest is not to be trusted with another test
 guest_ended    number, ending, seconds, text
@@ -60,6 +61,8 @@ class Result:
     judged: dict[str, list[str]] = field(default_factory=dict)
     """Of a test that passed: ``kinds`` of devices that it used, and the items of the uAPI that its
     calls had to do with, by how they went (vfio_hw.uapi.calls.OUTCOMES)."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds of ``setup``, ``call``, ``teardown``, and of the ``oracles`` before and after."""
 
     def as_event(self) -> Event:
         """The ``finished`` event that carries it."""
@@ -77,6 +80,7 @@ def result_of(event: Event) -> Result:
         properties=dict(event.get("properties", {})),
         findings=list(event.get("findings", [])),
         judged=dict(event.get("judged", {})),
+        phases=dict(event.get("phases", {})),
     )
 
 

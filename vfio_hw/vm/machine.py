@@ -153,6 +153,7 @@ class _Life:
         self._heard = time.monotonic()
         if kind == "booted":
             self._booted = True
+            self._on_event(event)
         elif kind == "exit":
             self._status = int(event["status"])
         elif kind == "guest_failed":

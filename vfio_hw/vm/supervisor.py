@@ -200,7 +200,7 @@ class Supervisor:
         self._progress.finished.add(result.test)
         self._progress.excused = result.verdict == "known"
         self._progress.told |= {title.partition(": ")[2] for title in result.findings}
-        self._log.write(result.as_event())
+        self._log.write({**result.as_event(), "guest": self._progress.guests})
         self._on_result(result)
 
     def _run_again(self, test: str, why: str) -> None:
@@ -226,8 +226,7 @@ class Supervisor:
         found, progress = self._splats(lines_of(ended.console)), self._progress
         if ended.ending is Ending.CUT_OFF and not found:
             # That says nothing of the kernel, and of the test only if it happens again and again.
-            if progress.running:
-                test = progress.running
+            if test := progress.running:
                 self._run_again(test, ended.text)
                 self._rule_out([test], ended.text)
             progress.excused = False
