@@ -71,7 +71,9 @@ def ask_again(args: argparse.Namespace, what: dict[str, Any]) -> None:
     """The inverse of :func:`asked`."""
     guest.set_arguments(args, what["guest"])
     args.kernel = what["kernels"]
-    vars(args).update({name: what["options"][name] for name in _OPTIONS})
+    options = what["options"]
+    # A record may be older than an option.
+    vars(args).update({name: options[name] for name in _OPTIONS if name in options})
 
 
 def besides(words: Sequence[str], rest: Sequence[str], directory: Path) -> list[str]:

@@ -96,6 +96,7 @@ def _as_run(args: argparse.Namespace, name: str) -> argparse.Namespace:
         most_lost=1,
         guests=1,
         vmcore=False,
+        profile=False,
         strict_known=False,
         resume=None,
         races=False,

@@ -66,6 +66,7 @@ def replay(args: argparse.Namespace) -> int:
         most_lost=1,
         guests=1,
         vmcore=False,
+        profile=False,
         races=False,
         budget=None,
         strict_known=False,
