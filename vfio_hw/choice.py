@@ -41,8 +41,8 @@ class Choice:
         self._announce(tests, whole.promises or {})
         return Lazily(tests, self._begin, self._missing)
 
-    def _missing(self, test: str) -> None:
-        text = "the guest does not find this test, which the host has collected"
+    def _missing(self, test: str, why: str) -> None:
+        text = f"the guest does not find this test, which the host has collected\n{why}"
         self._say({"event": "started", "test": test})
         self._say(Result(test, "error", 0.0, text).as_event())
 

@@ -13,19 +13,20 @@ class Lazily:
 
     :param tests: node ids, in their order.
     :param collected: called with the tests of each file before the first of them runs.
-    :param missing: called with a test that is not there.
+    :param missing: called with a test that is not there, and why, as far as it is known.
     """
 
     def __init__(
         self,
         tests: Sequence[str],
         collected: Callable[[Sequence[pytest.Item]], None],
-        missing: Callable[[str], None],
+        missing: Callable[[str, str], None],
     ) -> None:
         self._tests = list(tests)
         self._collected, self._missing = collected, missing
         self._files: dict[str, pytest.Collector] = {}
         self._items: dict[str, pytest.Item] = {}
+        self._failures: dict[str, str] = {}  # of files that could not be imported
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self, session: pytest.Session) -> bool:
@@ -53,6 +54,11 @@ class Lazily:
             item = following
         return True
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember why a file has no tests."""
+        if report.failed:
+            self._failures[report.nodeid] = report.longreprtext
+
     def _in_turn(self, session: pytest.Session) -> Iterator[pytest.Item]:
         for test in self._tests:
             if file := self._files.pop(_file(test), None):
@@ -63,7 +69,7 @@ class Lazily:
             if item:
                 yield item
             else:
-                self._missing(test)
+                self._missing(test, self._failures.get(_file(test), ""))
 
 
 def _file(test: str) -> str:

@@ -21,9 +21,10 @@ from vfio_hw.sharing import shared_out
 from vfio_hw.vm import kernels, lanes
 from vfio_hw.vm.kernels import decoding
 from vfio_hw.vm.kernels.config import settings
+from vfio_hw.vm.losses import Losses, Supervised
 from vfio_hw.vm.machine import Deadlines, Guest, GuestRun
 from vfio_hw.vm.progress import Progress, restored
-from vfio_hw.vm.supervisor import Losses, Supervised, Supervisor
+from vfio_hw.vm.supervisor import Supervisor
 from vfio_hw.watchdog import RACE_BUDGET, REPORT_SECONDS, deadline_for
 
 OK, KERNEL_WRONG, USAGE, HARNESS_WRONG, INTERRUPTED = 0, 1, 2, 3, 130
@@ -87,6 +88,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
             shares = _shares(progress, plan.tests, args, log)
             supervised = lanes.side_by_side([supervisor(share) for share in shares], losses)
     except KeyboardInterrupt:
+        log.write({"event": "interrupted"})
         terminal.say(
             "interrupted: the guest is gone; what was finished is kept, go on with:"
             f" vfio-hw run --resume {out}"
@@ -238,9 +240,6 @@ def _ended(results: list[Result], supervised: Supervised, out: Path) -> int:
     if verdicts == {"skipped"}:
         raise HarnessError("every test was skipped, so nothing was judged: see the reasons above")
     status = supervised.status
-    if status is None and not supervised.left and results[-1].verdict == "known":
-        # It killed the last guest, after which nothing was left to run.
-        return OK
     if supervised.left or status is None or status >= _PYTEST_INTERNAL:
         raise HarnessError(
             f"pytest ended with status {supervised.status} in the guest: {_last_words(output)};"

@@ -1,6 +1,5 @@
 """What every command needs that runs hardware tests: pytest's line, a place for the record."""
 
-import contextlib
 import datetime
 import os
 import subprocess
@@ -18,7 +17,7 @@ from vfio_hw.vm.machine import Guest
 
 PROJECT = Path(__file__).parents[1]
 
-_COLLECTING = 60.0  # seconds; two suffice
+_COLLECTING = 300.0  # seconds; two suffice on an idle machine
 
 
 def pytest_line(
@@ -53,6 +52,9 @@ def planned(line: Sequence[str], release: str) -> Plan:
 
     Their bytecode is in the checkout then, if it can be written. What a guest would write is gone
     with it, and an emulated processor needs longer to compile all tests than to run most of them.
+
+    :returns: no tests when they can not be collected: a guest, which tries to, tells why.
+    :raises HarnessError: it takes minutes.
     """
     command = [word for word in line if not word.startswith("--events=")]
     # Set in many containers, where it spares the image and costs every guest half a minute.
@@ -60,7 +62,7 @@ def planned(line: Sequence[str], release: str) -> Plan:
     with tempfile.TemporaryDirectory(prefix="vfio-hw-") as directory:
         file = Path(directory, "plan")
         own = ["-p", "vfio_hw.planning", f"--plan={file}", f"--release={release}"]
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             subprocess.run(
                 [*command, *own, "--collect-only", "-qq"],
                 cwd=PROJECT,
@@ -69,8 +71,13 @@ def planned(line: Sequence[str], release: str) -> Plan:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 timeout=_COLLECTING,
-                check=False,  # whatever is wrong with the selection, the guest tells
+                check=False,
             )
+        except subprocess.TimeoutExpired:
+            raise HarnessError(
+                f"pytest did not collect the tests within {_COLLECTING:g} s: give this machine less"
+                " to do"
+            ) from None
         return plan.read(file) if file.exists() else Plan()
 
 

@@ -8,8 +8,8 @@ from vfio_hw.errors import HarnessError, MachineLost
 from vfio_hw.sharing import shared_out
 from vfio_hw.vm import lanes
 from vfio_hw.vm.lanes import fitting, side_by_side
+from vfio_hw.vm.losses import Losses, Stopped, Supervised
 from vfio_hw.vm.progress import Progress, restored
-from vfio_hw.vm.supervisor import Losses, Stopped, Supervised
 
 TESTS = ["a.py::1", "a.py::2", "b.py::1", "tests_hw/race/c.py::1", "d.py::1", "a.py::3"]
 

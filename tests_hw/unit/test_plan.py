@@ -108,3 +108,10 @@ def test_a_test_that_is_not_there_is_an_error_and_the_others_run(project):
     gone = f"{DIRECTORY}/test_b.py::test_gone"
     Plan((gone, *TESTS), {}).write(Path("plan"))
     assert run(project, "--planned=plan") == [(gone, "error"), *((t, "passed") for t in TESTS)]
+
+
+def test_why_a_file_can_not_be_imported_is_told(project):
+    Path(DIRECTORY, "test_b.py").write_text("raise ImportError('no such thing')")
+    Plan(TESTS, {}).write(Path("plan"))
+    assert run(project, "--planned=plan")[0] == (TESTS[0], "error")
+    assert "no such thing" in Path("events").read_text()

@@ -22,6 +22,7 @@ WARNING = """\
 """
 SESSION = {"event": "session", "tests": ["a", "b"]}
 STARTED = {"event": "started", "test": "a"}
+UNUSABLE = {"event": "unusable", "text": "why"}
 
 
 def finished(test: str, *findings: str) -> dict:
@@ -59,7 +60,7 @@ def supervised(tmp_path, monkeypatch):
         log.path.touch()
         guest = machine.Guest(tmp_path, None, None, [])
         monkeypatch.setattr(supervisor, "replace", replaced)
-        Supervisor(
+        play.ended = Supervisor(
             guest,
             tmp_path / "out",
             log,
@@ -121,6 +122,19 @@ def test_a_timer_that_stopped_is_the_emulators_fault_and_the_test_runs_again(sup
     stalled = ([SESSION, STARTED], STALL.format(why=TIMER), Ending.HUNG, None)
     whole = ([SESSION, finished("a"), finished("b")], "", Ending.EXITED, 0)
     results = supervised(stalled, whole, most_lost=1)
+    assert [(result.test, result.verdict) for result in results] == [
+        ("a", "passed"),
+        ("b", "passed"),
+    ]
+
+
+def test_what_is_not_told_of_a_test_that_runs_again_is_not_told_of_its_guest(supervised):
+    """The report that stands on the console is the one that the test was put off for."""
+    splat, said = STALL.format(why=TIMER), splats(STALL.format(why=TIMER).splitlines())
+    told = Result("a", "failed", 0.1, splat, "kernel log", {}, [f"kernel log: {said[0].title}"])
+    first = ([SESSION, STARTED, told.as_event(), UNUSABLE], splat, Ending.EXITED, 1)
+    second = ([SESSION, finished("a"), finished("b")], "", Ending.EXITED, 0)
+    results = supervised(first, second)
     assert [(result.test, result.verdict) for result in results] == [
         ("a", "passed"),
         ("b", "passed"),
@@ -246,6 +260,13 @@ def test_a_harness_that_a_test_has_killed_three_times_does_not_try_it_again(supe
     assert [(r.test, r.verdict) for r in results] == [("a", "error"), ("b", "passed")]
 
 
+def test_a_run_that_was_interrupted_has_cost_its_tests_no_attempt(supervised):
+    ctrl_c = [{"event": "guest", "number": 1}, SESSION, STARTED, {"event": "interrupted"}]
+    whole = ([SESSION, finished("a"), finished("b")], "", Ending.EXITED, 0)
+    results = supervised(whole, before=ctrl_c * 3)
+    assert [result.verdict for result in results] == ["passed", "passed"]
+
+
 def test_a_supervisor_that_finds_all_verdicts_given_boots_nothing(supervised):
     assert supervised(before=[SESSION, finished("a"), finished("b")]) == []
 
@@ -272,6 +293,28 @@ def test_a_panic_that_is_known_costs_a_guest_and_counts_as_none_lost(supervised,
     second = ([SESSION, finished("b")], "", Ending.EXITED, 0)
     results = supervised(first, second, judge=judge, most_lost=1)
     assert [result.test for result in results] == judged
+
+
+def test_a_guest_that_a_known_fault_has_killed_last_of_all_ends_the_run_well(supervised):
+    def judge(result: Result) -> Result:
+        return replace(result, verdict="known") if result.verdict == "failed" else result
+
+    dead = ([SESSION, finished("b"), STARTED], WARNING, Ending.PANICKED, None)
+    supervised(dead, judge=judge)
+    assert supervised.ended.status == 0
+
+
+def test_a_guest_that_another_fault_has_killed_last_of_all_does_not(supervised):
+    supervised(([SESSION, finished("b"), STARTED], WARNING, Ending.PANICKED, None))
+    assert supervised.ended.status is None
+
+
+def test_a_guest_that_does_not_boot_where_others_did_is_one_that_is_lost(supervised):
+    died = ([SESSION, STARTED], WARNING, Ending.PANICKED, None)
+    silent = ([], "", Ending.NO_BOOT, None)
+    rest = ([SESSION, finished("b")], "", Ending.EXITED, 0)
+    results = supervised(died, silent, rest)
+    assert [result.test for result in results] == ["a", "b"]
 
 
 def test_a_test_that_lost_its_guest_took_its_own_time_not_the_guest_s(supervised):

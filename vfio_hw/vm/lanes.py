@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.vm.supervisor import Losses, Stopped, Supervised, Supervisor
+from vfio_hw.vm.losses import Losses, Stopped, Supervised
+from vfio_hw.vm.supervisor import Supervisor
 
 _UNITS = {"": 20, "K": 10, "M": 20, "G": 30, "T": 40}
 # Beside its memory a guest has QEMU's own, and what QEMU translates its code to.

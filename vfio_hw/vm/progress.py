@@ -95,6 +95,9 @@ def restored(events: Iterable[dict[str, Any]]) -> Progress:
         elif kind == "again":
             running.pop(str(event["test"]), None)
             progress.attempts[str(event["test"])] += 1
+        elif kind == "interrupted":
+            # By who runs it: that tells nothing of a test.
+            running.clear()
         elif kind == "resumed":
             progress.attempts.update(list(running))
             running.clear()
