@@ -1,5 +1,7 @@
 """This file checks what a run makes of its results: the exit status, and the words."""
 
+import errno
+
 import pytest
 
 from vfio_hw import onekernel as run
@@ -78,6 +80,16 @@ def test_the_essence_of_a_failure_is_what_pytest_marks():
         "AssertionError: removed while open",
         "assert 0 is None",
     ]
+
+
+def test_a_full_disk_ends_a_run_with_what_goes_on_with_it(tmp_path):
+    with (
+        pytest.raises(HarnessError, match=f"no space left .*--resume {tmp_path}"),
+        run._roomy(tmp_path),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(PermissionError), run._roomy(tmp_path):
+        raise PermissionError(errno.EACCES, "Permission denied")
 
 
 def test_a_results_directory_is_never_shared(tmp_path):
