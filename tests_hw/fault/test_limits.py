@@ -6,9 +6,9 @@ the same operation succeeds when the limit is gone. No kernel option is needed f
 
 import pytest
 
+from vfio_hw.fixtures.matrix import operations_of
 from vfio_hw.race.catalogue.faulty import tried
 from vfio_hw.race.catalogue.limits import LIMITS
-from vfio_hw.race.catalogue.pairs import OPERATIONS
 from vfio_hw.race.catalogue.removal import restored
 from vfio_hw.race.catalogue.subject import Subject, world_of
 from vfio_hw.race.racer import Racer
@@ -25,14 +25,12 @@ from vfio_hw.race.racer import Racer
     indirect=["subject"],
 )
 def test_whatever_meets_a_limit_succeeds_when_it_is_gone(
-    kvm, subject: Subject, limit, record_property
+    kvm, subject: Subject, limit, record_property, pytestconfig
 ):
-    """Every operation, in the scene that suits it best."""
+    """Each in the scene that suits it best."""
     met = []
     with limit.around(), Racer() as racer:
-        for operation in OPERATIONS:
-            if subject.kind not in operation.kinds:
-                continue
+        for operation in operations_of(pytestconfig, subject.kind):
             restored(subject)
             scene = operation.scenes[0]
             each = tried(racer, operation, scene, world_of(subject), limit)

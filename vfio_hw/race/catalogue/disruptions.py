@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from vfio_hw.race.catalogue import cdev, device, dma, group, irq, kvm, mdev, removal
+from vfio_hw.race.actor import Actor
+from vfio_hw.race.catalogue import cdev, device, dma, group, irq, kvm, mdev, owner, removal
 from vfio_hw.race.catalogue.effects import (
     BOUND,
     CLOSED_CONTAINER,
@@ -55,6 +56,25 @@ def _closed(
     return Disruption(name, scenes, steps, alone() + own, frozenset(effects))
 
 
+def _owner(
+    name: str,
+    scene: str,
+    actors: Callable[[World, str, str], Sequence[Actor]],
+    outcome: str,
+    *others: str,
+) -> Disruption:
+    does = {OPENED_DEVICE, BOUND if scene == "cdev" else OPENED_GROUP}
+    return Disruption(
+        name,
+        ("nothing",),
+        lambda _: (),
+        alone(outcome, "a signal of its own kind ends it, or it ends itself"),
+        frozenset(does),
+        actors=lambda world: actors(world, scene, name),
+        others=others,
+    )
+
+
 def _second_descriptor(world: World) -> Sequence[Step]:
     own = Slot("descriptor of the other thread")
     name = world.subject.name.encode() + b"\0"
@@ -80,7 +100,7 @@ DISRUPTIONS = (
         "driver_unbind",
         _EVERYWHERE,
         removal.unbound,
-        alone("ok+ok"),
+        alone("ok+ok") + removal.ONE_UNBINDS,
         frozenset({REMOVED}),
         PCI,
         waits=True,
@@ -89,7 +109,7 @@ DISRUPTIONS = (
         "pci_remove",
         _EVERYWHERE,
         removal.pci_removed,
-        alone("ok+ok"),
+        alone("ok+ok") + removal.ONE_UNBINDS,
         frozenset({REMOVED}),
         PCI,
         waits=True,
@@ -149,6 +169,10 @@ DISRUPTIONS = (
         + resets(),
         frozenset({OPENED_DEVICE}),
     ),
+    _owner("owner_is_killed", "cdev", owner.killed, "ok", "SIGKILL"),
+    _owner("owner_exits", "cdev", owner.exiting, "exited"),
+    _owner("group_owner_is_killed", "legacy", owner.killed, "ok", "SIGKILL"),
+    _owner("group_owner_exits", "legacy", owner.exiting, "exited"),
     Disruption(
         "unset_container",
         ("container", "legacy", "guest", "guest_open"),

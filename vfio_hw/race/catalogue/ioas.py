@@ -26,7 +26,7 @@ def _destroy(world: World, which: Slot, *, decisive: bool = False) -> Step:
     return ioctl(world.iommufd, "IOMMU_DESTROY", request, decisive=decisive)
 
 
-def _map(world: World, *, decisive: bool = False) -> Step:
+def mapped(world: World, *, decisive: bool = False) -> Step:
     request = struct(
         "iommu_ioas_map",
         flags=_ACCESS,
@@ -101,8 +101,8 @@ _UNBOUND = "the last close of the device has unbound it from the iommufd, or is 
 OPERATIONS = (
     _on_iommufd("IOMMU_IOAS_ALLOC", allocated),
     _on_iommufd("IOMMU_DESTROY_of_an_IOAS", destroyed),
-    _on_iommufd("IOMMU_IOAS_MAP", lambda world: (_map(world, decisive=True), _unmap(world))),
-    _on_iommufd("IOMMU_IOAS_UNMAP", lambda world: (_map(world), _unmap(world, decisive=True))),
+    _on_iommufd("IOMMU_IOAS_MAP", lambda world: (mapped(world, decisive=True), _unmap(world))),
+    _on_iommufd("IOMMU_IOAS_UNMAP", lambda world: (mapped(world), _unmap(world, decisive=True))),
     _on_iommufd("IOMMU_IOAS_IOVA_RANGES", ranges),
     _on_iommufd(
         "IOMMU_DESTROY_of_an_IOAS_in_use",

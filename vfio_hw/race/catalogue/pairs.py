@@ -18,12 +18,27 @@ from vfio_hw.race.catalogue import (
     mdev,
     migration,
     region,
+    removal,
 )
 from vfio_hw.race.catalogue.disruptions import DISRUPTIONS
 from vfio_hw.race.catalogue.effects import CLOSED_DEVICE
 from vfio_hw.race.catalogue.entry import KINDS, Disruption, Entry, Operation
 
-_SUBJECTS = (group, cdev, device, region, irq, feature, migration, gfx, dma, ioas, kvm, mdev)
+_SUBJECTS = (
+    group,
+    cdev,
+    device,
+    region,
+    irq,
+    feature,
+    migration,
+    gfx,
+    dma,
+    ioas,
+    kvm,
+    mdev,
+    removal,
+)
 OPERATIONS: tuple[Operation, ...] = tuple(
     operation for subject in _SUBJECTS for operation in subject.OPERATIONS
 )
@@ -92,12 +107,12 @@ class Pair:
 
     @property
     def legal(self) -> frozenset[tuple[str, ...]]:
-        """Every outcome that a round may have: of the user, the disruption, the second user."""
+        """Every outcome that a round may have: of user, disruption, second user, others."""
         found: list[tuple[str, ...]] = [()]
         for entry, others in self.meetings:
             outcomes = sorted(entry.outcomes(self.kind, self.scene, others))
             found = [(*before, outcome) for before in found for outcome in outcomes]
-        return frozenset(found)
+        return frozenset((*before, *self.disruption.others) for before in found)
 
     @property
     def meetings(self) -> list[tuple[Entry, frozenset[str]]]:

@@ -9,7 +9,8 @@ from vfio_hw.host.binding import rebind
 from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.mdev import DEVICES, MdevType
 from vfio_hw.host.pci import PciFunction
-from vfio_hw.race.catalogue.entry import MEDIATED
+from vfio_hw.race.catalogue.effects import REMOVED
+from vfio_hw.race.catalogue.entry import MEDIATED, PCI, Operation, alone, legal
 from vfio_hw.race.catalogue.mdev import type_path
 from vfio_hw.race.catalogue.subject import Subject, World
 from vfio_hw.race.program import Memory, Step, syscall, write_file
@@ -39,6 +40,21 @@ def unloaded(world: World) -> Sequence[Step]:
 def reset_by_sysfs(world: World) -> Sequence[Step]:
     """Resets the function through its attribute."""
     return write_file(world.subject.path / "reset", b"1", decisive=True)
+
+
+#: Of several who unbind a function one does: for the others it has no driver.
+ONE_UNBINDS = legal("ok+ENODEV", "unbind_store(): it has no driver any more", under=REMOVED)
+
+OPERATIONS = (
+    Operation(
+        "unbind_driver",
+        ("nothing", "container"),
+        unbound,
+        alone("ok+ok") + ONE_UNBINDS,
+        frozenset({REMOVED}),
+        PCI,
+    ),
+)
 
 
 def restored(subject: Subject) -> None:
