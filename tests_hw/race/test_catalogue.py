@@ -5,23 +5,28 @@ A pair whose operation could not even do that by itself would judge nothing.
 
 import pytest
 
+from vfio_hw.fixtures.matrix import operations_of
 from vfio_hw.race.catalogue.entry import KINDS, Operation
-from vfio_hw.race.catalogue.pairs import OPERATIONS
 from vfio_hw.race.catalogue.play import alone_of
 from vfio_hw.race.catalogue.removal import restored
 from vfio_hw.race.catalogue.scenes import WITH_KVM
 from vfio_hw.race.catalogue.subject import Subject
 from vfio_hw.race.racer import Racer
 
-EACH = [(kind, each) for kind in KINDS for each in OPERATIONS if kind in each.kinds]
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    metafunc.parametrize(
+        ("subject", "operation"),
+        [
+            pytest.param(kind, each, id=f"{each.name}-{kind}")
+            for kind in KINDS
+            for each in operations_of(metafunc.config, kind)
+        ],
+        indirect=["subject"],
+    )
 
 
 @pytest.mark.promise("P8")
-@pytest.mark.parametrize(
-    ("subject", "operation"),
-    [pytest.param(kind, each, id=f"{each.name}-{kind}") for kind, each in EACH],
-    indirect=["subject"],
-)
 def test_an_operation_that_nobody_disturbs_succeeds_each_time(
     subject: Subject, operation: Operation, request
 ):

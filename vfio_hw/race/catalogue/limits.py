@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vfio_hw.host.sysfs import write
 from vfio_hw.race.catalogue.entry import KINDS, PCI
+from vfio_hw.race.catalogue.memcg import NoChargedMemory
 from vfio_hw.race.catalogue.region import MAPPABLE
 from vfio_hw.race.program import Memory, Step, syscall
 
@@ -87,7 +88,7 @@ def _permitted() -> int:
 
 
 #: By their names.
-LIMITS = {
+LIMITS: dict[str, Limit | NoChargedMemory] = {
     limit.name: limit
     for limit in (
         Limit("no_descriptor", frozenset({"EMFILE"}), resource.RLIMIT_NOFILE),
@@ -101,5 +102,6 @@ LIMITS = {
         ),
         Limit("no_address_space", frozenset({"ENOMEM"}), resource.RLIMIT_AS, kinds=MAPPABLE),
         Limit("no_file", frozenset({"ENFILE"}), None, _CAP_SYS_ADMIN, _no_more_files),
+        NoChargedMemory(),
     )
 }
