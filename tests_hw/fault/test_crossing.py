@@ -7,8 +7,7 @@ import random
 
 import pytest
 
-from vfio_hw.fixtures.matrix import Paired, pairs_of
-from vfio_hw.host.injection import injectable
+from vfio_hw.fixtures.matrix import Paired, pairs_of, told_once
 from vfio_hw.race.catalogue.choice import Chosen
 from vfio_hw.race.catalogue.faulty import Nth
 
@@ -23,7 +22,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ("subject", "chosen"),
         [
             pytest.param(each.pair.kind, each, id=each.pair.name)
-            for each in pairs_of(metafunc.config, every=ONE_OF)
+            for each in told_once(pairs_of(metafunc.config, every=ONE_OF))
         ],
         indirect=["subject"],
     )
@@ -31,8 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.promise("P7", "P1")
 def test_what_fails_while_its_device_is_disturbed_leaves_nothing(
-    chosen: Chosen, paired: Paired, pytestconfig
+    injection, chosen: Chosen, paired: Paired, pytestconfig
 ):
     draw = random.Random(pytestconfig.option.seed)
-    with injectable():
-        paired(chosen, hindering=lambda world: Nth(world, draw.randint(1, MOST)))
+    paired(chosen, hindering=lambda world: Nth(world, draw.randint(1, MOST)))
