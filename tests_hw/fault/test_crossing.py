@@ -7,14 +7,15 @@ import random
 
 import pytest
 
-from vfio_hw.fixtures.matrix import Paired, pairs_of, told_once
+from vfio_hw.fixtures import Paired
+from vfio_hw.fixtures.selection import pairs_of
 from vfio_hw.race.catalogue.choice import Chosen
 from vfio_hw.race.catalogue.faulty import Nth
 
 #: Most operations have no more that can fail.
 MOST = 24
 #: Of the pairs that the seed draws, those that are crossed.
-ONE_OF = 5
+ONE_OF = 10
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -22,7 +23,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ("subject", "chosen"),
         [
             pytest.param(each.pair.kind, each, id=each.pair.name)
-            for each in told_once(pairs_of(metafunc.config, every=ONE_OF))
+            for each in pairs_of(metafunc.config, every=ONE_OF)
         ],
         indirect=["subject"],
     )

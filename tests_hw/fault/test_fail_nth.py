@@ -8,7 +8,7 @@ the removal of the device returns; the oracles look for what was lost.
 
 import pytest
 
-from vfio_hw.fixtures.matrix import sweeps_of, told_once
+from vfio_hw.fixtures.selection import sweeps_of
 from vfio_hw.race.catalogue.entry import Operation
 from vfio_hw.race.catalogue.faulty import FAULTS, Nth, tried
 from vfio_hw.race.catalogue.removal import restored
@@ -26,7 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         ("subject", "operation"),
         [
             pytest.param(kind, each, id=f"{each.name}-{kind}")
-            for kind, each in told_once(sweeps_of(metafunc.config))
+            for kind, each in sweeps_of(metafunc.config)
         ],
         indirect=["subject"],
     )

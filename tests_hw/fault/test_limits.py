@@ -6,7 +6,7 @@ the same operation succeeds when the limit is gone. No kernel option is needed f
 
 import pytest
 
-from vfio_hw.fixtures.matrix import operations_of
+from vfio_hw.fixtures.selection import operations_of
 from vfio_hw.race.catalogue.faulty import tried
 from vfio_hw.race.catalogue.limits import LIMITS
 from vfio_hw.race.catalogue.removal import restored

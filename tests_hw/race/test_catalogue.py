@@ -5,7 +5,7 @@ A pair whose operation could not even do that by itself would judge nothing.
 
 import pytest
 
-from vfio_hw.fixtures.matrix import operations_of
+from vfio_hw.fixtures.selection import operations_of
 from vfio_hw.race.catalogue.entry import KINDS, Operation
 from vfio_hw.race.catalogue.play import alone_of
 from vfio_hw.race.catalogue.removal import restored

@@ -7,7 +7,8 @@ left. Which pairs run: see ``--pairs``.
 
 import pytest
 
-from vfio_hw.fixtures.matrix import Paired, pairs_of
+from vfio_hw.fixtures import Paired
+from vfio_hw.fixtures.selection import pairs_of
 from vfio_hw.race.catalogue.choice import Chosen
 
 
