@@ -44,7 +44,7 @@ class Limit:
     :param answers: what a call may say of it.
     :param spared: a capability with which one would be spared, and is without meanwhile.
     :param around: what else has to be so, of the machine.
-    :param kinds: the devices with an operation that needs some of it.
+    :param kinds: the devices with an operation that needs some of it: ``met_by``.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Limit:
     spared: int | None = None
     around: Callable[[], "contextlib.AbstractContextManager[None]"] = field(default=_as_it_is)
     kinds: tuple[str, ...] = KINDS
+    met_by: str = "open_cdev"
 
     def before(self) -> tuple[Step, ...]:
         """The limit is reached, for the thread or its process."""
@@ -99,8 +100,15 @@ LIMITS: dict[str, Limit | NoChargedMemory] = {
             resource.RLIMIT_MEMLOCK,
             _CAP_IPC_LOCK,
             kinds=PCI,
+            met_by="VFIO_IOMMU_MAP_DMA",
         ),
-        Limit("no_address_space", frozenset({"ENOMEM"}), resource.RLIMIT_AS, kinds=MAPPABLE),
+        Limit(
+            "no_address_space",
+            frozenset({"ENOMEM"}),
+            resource.RLIMIT_AS,
+            kinds=MAPPABLE,
+            met_by="mmap_BAR",
+        ),
         Limit("no_file", frozenset({"ENFILE"}), None, _CAP_SYS_ADMIN, _no_more_files),
         NoChargedMemory(),
     )

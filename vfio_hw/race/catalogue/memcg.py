@@ -27,6 +27,7 @@ class NoChargedMemory:
     name: str = "no_charged_memory"
     answers: frozenset[str] = frozenset({"ENOMEM"})
     kinds: tuple[str, ...] = KINDS
+    met_by: str = "open_cdev"
     _most: Slot = field(default_factory=lambda: Slot("memory.max"))
     _out: Slot = field(default_factory=lambda: Slot("cgroup.procs"))
 
