@@ -32,7 +32,7 @@ def test_whatever_meets_a_limit_succeeds_when_it_is_gone(
     met = []
     with limit.around(), Racer() as racer:
         drawn = operations_of(pytestconfig, subject.kind)
-        for operation in {operation_named(limit.met_by), *drawn}:
+        for operation in dict.fromkeys([operation_named(limit.met_by), *drawn]):
             restored(subject)
             scene = operation.scenes[0]
             each = tried(racer, operation, scene, world_of(subject), limit)
