@@ -32,20 +32,6 @@ def removal_in_time(removal: Call, *users: Sequence[Call]) -> str | None:
     return None
 
 
-def outlived(removal: Call, ending: Call) -> str | None:
-    """A removal returns neither before the process ends that has the device open, nor long after.
-
-    :param ending: the call that ends it: its own exit, or a kill.
-    """
-    early_ns = ending.start_ns - removal.end_ns
-    if early_ns > 0:
-        return f"the removal returned {early_ns / 1000:.0f} us before the owner's end began"
-    late_ns = removal.end_ns - max(removal.start_ns, ending.end_ns)
-    if late_ns > PROMPT_NS:
-        return f"the removal returned {late_ns / 1e9:.1f} s after the owner's end"
-    return None
-
-
 def one_holder(first: Sequence[Call], second: Sequence[Call]) -> str | None:
     """A group is open once at a time, and EBUSY only while another may have it open.
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from vfio_hw.race.actor import Actor
-from vfio_hw.race.catalogue import cdev, device, dma, group, irq, kvm, mdev, owner, removal
+from vfio_hw.race.catalogue import cdev, device, dma, group, irq, kvm, mdev, removal
 from vfio_hw.race.catalogue.effects import (
     BOUND,
     CLOSED_CONTAINER,
@@ -54,25 +53,6 @@ def _closed(
 
     own = legal("skipped", "the user closed it before", under=effects)
     return Disruption(name, scenes, steps, alone() + own, frozenset(effects))
-
-
-def _owner(
-    name: str,
-    scene: str,
-    actors: Callable[[World, str, str], Sequence[Actor]],
-    outcome: str,
-    *others: str,
-) -> Disruption:
-    does = {OPENED_DEVICE, BOUND if scene == "cdev" else OPENED_GROUP}
-    return Disruption(
-        name,
-        ("nothing",),
-        lambda _: (),
-        alone(outcome, "a signal of its own kind ends it, or it ends itself"),
-        frozenset(does),
-        actors=lambda world: actors(world, scene, name),
-        others=others,
-    )
 
 
 def _second_descriptor(world: World) -> Sequence[Step]:
@@ -169,10 +149,6 @@ DISRUPTIONS = (
         + resets(),
         frozenset({OPENED_DEVICE}),
     ),
-    _owner("owner_is_killed", "cdev", owner.killed, "ok", "SIGKILL"),
-    _owner("owner_exits", "cdev", owner.exiting, "exited"),
-    _owner("group_owner_is_killed", "legacy", owner.killed, "ok", "SIGKILL"),
-    _owner("group_owner_exits", "legacy", owner.exiting, "exited"),
     Disruption(
         "unset_container",
         ("container", "legacy", "guest", "guest_open"),

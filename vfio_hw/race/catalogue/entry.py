@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vfio_hw.race.actor import Actor
 from vfio_hw.race.catalogue.subject import World
 from vfio_hw.race.program import Step
 
@@ -98,10 +97,6 @@ class Disruption(Entry):
     """What takes the device, or a part of what the user has of it, away.
 
     :param waits: whether it waits for the last descriptor of the device to be closed.
-    :param actors: in the place of steps, who does it: more than one, or processes. The first is
-        decisive as the legal outcomes say; ``others`` is what the others come to.
     """
 
     waits: bool = False
-    actors: Callable[[World], Sequence[Actor]] | None = None
-    others: tuple[str, ...] = ()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from vfio_hw.host.sysfs import write
 from vfio_hw.race.catalogue.entry import KINDS, PCI
-from vfio_hw.race.catalogue.memcg import NoChargedMemory
 from vfio_hw.race.catalogue.region import MAPPABLE
 from vfio_hw.race.program import Memory, Step, syscall
 
@@ -89,7 +88,7 @@ def _permitted() -> int:
 
 
 #: By their names.
-LIMITS: dict[str, Limit | NoChargedMemory] = {
+LIMITS: dict[str, Limit] = {
     limit.name: limit
     for limit in (
         Limit("no_descriptor", frozenset({"EMFILE"}), resource.RLIMIT_NOFILE),
@@ -110,6 +109,5 @@ LIMITS: dict[str, Limit | NoChargedMemory] = {
             met_by="mmap_BAR",
         ),
         Limit("no_file", frozenset({"ENFILE"}), None, _CAP_SYS_ADMIN, _no_more_files),
-        NoChargedMemory(),
     )
 }

@@ -107,12 +107,12 @@ class Pair:
 
     @property
     def legal(self) -> frozenset[tuple[str, ...]]:
-        """Every outcome that a round may have: of user, disruption, second user, others."""
+        """Every outcome that a round may have: of the user, the disruption, the second user."""
         found: list[tuple[str, ...]] = [()]
         for entry, others in self.meetings:
             outcomes = sorted(entry.outcomes(self.kind, self.scene, others))
             found = [(*before, outcome) for before in found for outcome in outcomes]
-        return frozenset((*before, *self.disruption.others) for before in found)
+        return frozenset(found)
 
     @property
     def meetings(self) -> list[tuple[Entry, frozenset[str]]]:

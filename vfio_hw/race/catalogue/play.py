@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from vfio_hw.race.catalogue.effects import REMOVED
 from vfio_hw.race.catalogue.entry import Operation
 from vfio_hw.race.catalogue.faulty import Hindrance, around
 from vfio_hw.race.catalogue.pairs import Pair
 from vfio_hw.race.catalogue.scenes import SCENES
 from vfio_hw.race.catalogue.subject import Subject, World, world_of
-from vfio_hw.race.judges import outlived, removal_in_time
+from vfio_hw.race.judges import removal_in_time
 from vfio_hw.race.outcome import Call, Round
 from vfio_hw.race.program import Slot, Step, close
 from vfio_hw.race.racer import Actor, Racer
@@ -46,17 +45,9 @@ def scene_of(
         hindrance = hindering(world)
         program = around(users[0].program, hindrance.before(), hindrance.after())
         users[0] = replace(users[0], program=program)
-    first, *others = _takers(pair, world)
+    disruption = Actor(pair.disruption.name, tuple(pair.disruption.steps(world)))
     # Actors go round the CPUs in this order: of two CPUs the disruption has one to itself.
-    return Scene(prologue, [users[0], first, *users[1:], *others], held.epilogue)
-
-
-def _takers(pair: Pair, world: World) -> Sequence[Actor]:
-    """Who does the disruption."""
-    taking = pair.disruption
-    if taking.actors is not None:
-        return taking.actors(world)
-    return (Actor(taking.name, tuple(taking.steps(world))),)
+    return Scene(prologue, [users[0], disruption, *users[1:]], held.epilogue)
 
 
 def alone_of(operation: Operation, scene: str, subject: Subject) -> Scene:
@@ -71,13 +62,10 @@ def judge_of(pair: Pair) -> Callable[[Round], str | None]:
     """What else must hold of a round: a removal waits for those who have the device open."""
 
     def judge(played: Round) -> str | None:
-        user, taker = played.actors[:2]
-        if pair.disruption.waits:
-            calls = [*played.prologue, *chain.from_iterable(played.actors)]
-            return removal_in_time(_removal(taker), *_held(calls))
-        if REMOVED in pair.operation.does and pair.disruption.actors is not None:
-            return outlived(_removal(user), taker[-1])
-        return None
+        if not pair.disruption.waits:
+            return None
+        calls = [*played.prologue, *chain.from_iterable(played.actors)]
+        return removal_in_time(_removal(played.actors[1]), *_held(calls))
 
     return judge
 
