@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from vfio_hw.race.leads import Leads, lateness_ns
 from vfio_hw.race.outcome import Call, Round
 from vfio_hw.race.program import Memory, Slot, read, sleep_ns, syscall, write
 from vfio_hw.race.racer import Actor, Racer
-from vfio_hw.race.seeker import Seeker, lateness_ns, seek
+from vfio_hw.race.seeker import Seeker, seek
 from vfio_hw.race.spread import Scene
 
 WINDOW_NS = 1_000_000
@@ -87,3 +88,40 @@ def test_one_actor_alone_is_not_moved() -> None:
     assert seeker.choose(actors(1)) == [0]
     seeker.tell(actors(1), [0], played(1))
     assert seeker.found() == []
+
+
+def test_a_round_was_where_the_calls_began_that_matter() -> None:
+    """The second actor opens a file first, for longer every time, and then does what takes long."""
+    opens, writes = sleep_ns(1, decisive=True), sleep_ns(2, decisive=True)
+    leads = Leads()
+
+    def round_of(opening_ns: int) -> Round:
+        second = (
+            Call(opens, "ok", 0, 0, 1, 1 + opening_ns),
+            Call(writes, "ok", 0, 0, 1 + opening_ns, 900_000),
+        )
+        first = (Call(writes, "ok", 0, 0, 1, 2),)
+        return Round(("a", "b"), (0, 0), (), (first, second), (), 0, ())
+
+    for disturbed in (0, 3_000_000, 700_000, 0, 5_000_000):
+        leads.learn(round_of(100_000 + disturbed))
+    assert leads.late(1, round_of(100_000)) == 0
+    assert leads.late(1, round_of(130_000)) == 30_000
+    assert leads.late(0, round_of(130_000)) == 0
+    for _ in range(15):
+        leads.learn(round_of(100_000))
+    assert leads.longer(1) == 0
+    for _ in range(15):
+        leads.learn(round_of(160_000))
+    assert leads.longer(1) == 60_000
+    assert leads.longer(0) == 0
+
+
+def test_an_actor_that_did_not_come_to_its_call_is_placed_by_its_start() -> None:
+    opens, writes = sleep_ns(1, decisive=True), sleep_ns(2, decisive=True)
+    leads = Leads()
+    whole = (Call(opens, "ok", 0, 0, 1, 9), Call(writes, "ok", 0, 0, 9, 900))
+    refused = (Call(opens, "ENOENT", -1, 2, 501, 509), Call(writes, "skipped", 0, 0, 0, 0))
+    for _ in range(5):
+        leads.learn(Round(("a",), (0,), (), (whole,), (), 0, ()))
+    assert leads.late(0, Round(("a",), (0,), (), (refused,), (), 0, ())) == 501

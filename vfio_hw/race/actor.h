@@ -23,7 +23,7 @@
  * is waited for, but not longer than PATIENCE_NS. */
 #define FRESH_NS 4000
 #define TOGETHER_NS 20000
-#define PATIENCE_NS 20000000
+#define PATIENCE_NS 30000000
 
 static void wait_for_all_to_run(const struct race *race)
 {

@@ -8,8 +8,9 @@ milliseconds waste nearly every round.
 import random
 from collections.abc import Callable, Collection, Sequence
 
+from vfio_hw.race.leads import Leads
 from vfio_hw.race.line import Line
-from vfio_hw.race.outcome import Call, Round
+from vfio_hw.race.outcome import Round
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.signature import Latencies, Seen
 from vfio_hw.race.spread import EdgeFound, Judge, RaceResult, Scene, Tell, hold
@@ -31,6 +32,7 @@ class Seeker:
         self.near = 0
         self._draw = random.Random(seed)
         self._latencies = Latencies()
+        self._leads = Leads()
         self._names: list[str] = []
         self._lines: list[Line] = []
         self._turn = -1
@@ -47,11 +49,21 @@ class Seeker:
             return shifts
         self._turn += 1
         if len(actors) > 2 and self._turn % ALL_EVERY == ALL_EVERY - 1:
-            return [0, *(self._somewhere(line) for line in self._lines)]
+            places = [self._somewhere(line) for line in self._lines]
+            return [0, *(self._shift(1 + index, place) for index, place in enumerate(places))]
         self._asked = self._single % len(self._lines)
         self._single += 1
-        shifts[1 + self._asked] = self._lines[self._asked].ask()
+        shifts[1 + self._asked] = self._shift(1 + self._asked, self._lines[self._asked].ask())
         return shifts
+
+    def place(self, index: int, shifts: Sequence[int], played: Round) -> int:
+        """Where on the line of that actor a round really was."""
+        late = self._leads.late(index, played) - self._leads.late(0, played)
+        return shifts[index] - shifts[0] + late
+
+    def at_edge(self, shifts: Sequence[int], played: Round) -> bool:
+        """Whether a round of two actors, whoever chose its offsets, was at an edge."""
+        return any(line.near(self.place(1, shifts, played)) for line in self._lines[:1])
 
     def tell(self, actors: Sequence[Actor], shifts: Sequence[int], played: Round) -> None:
         """What came of the round."""
@@ -59,10 +71,8 @@ class Seeker:
         if self._asked is None:
             return
         index = self._asked + 1
-        late = [
-            lateness_ns(calls, at) for calls, at in zip(played.actors, _at(played), strict=True)
-        ]
-        offset = shifts[index] + late[index] - late[0]
+        offset = self.place(index, shifts, played)
+        self._leads.learn(played)
         line = self._lines[self._asked]
         if line.scouting:
             self._latencies.learn(offset, seen)
@@ -77,6 +87,10 @@ class Seeker:
             for edge in line.found
             for now in [edge in line.edges and edge.held]
         ]
+
+    def _shift(self, actor: int, place: int) -> int:
+        """What brings it there, if all take as long as they do of late."""
+        return place - self._leads.longer(actor) + self._leads.longer(0)
 
     def _somewhere(self, line: Line) -> int:
         """At an edge of this line, half the time, to meet one there while another is at its own."""
@@ -116,13 +130,3 @@ def seek(
     result.near = seeker.near
     result.edges = seeker.found()
     return result
-
-
-def lateness_ns(calls: Sequence[Call], due_ns: int) -> int:
-    """How much later than due an actor began: its CPU had other things to do."""
-    ran = calls[0].start_ns if calls else 0
-    return max(0, ran - due_ns - calls[0].step.delay_ns) if ran else 0
-
-
-def _at(played: Round) -> list[int]:
-    return [played.released_ns + offset for offset in played.offsets_ns]
