@@ -1,5 +1,7 @@
 """This file boots the machine `host` and runs there the tests of what is done to a real machine."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,8 @@ import pytest
 from vfio_hw.vm.machine import Deadlines, Ending, Guest, run
 from vfio_hw.vm.topology import topology
 
+#: How many runs are killed by tests_hw/host/test_killed.py: 100 by hand.
+KILLS = os.environ.get("VFIO_HW_KILLS", "20")
 PROJECT = Path(__file__).parents[2]
 TESTS = sorted(path.name for path in (PROJECT / "tests_hw/host").glob("test_*.py"))
 
@@ -54,7 +58,7 @@ def test_on_a_machine_of_its_own(machine, udev, tmp_path, name):
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no"]
     said = bytearray()
     ended = run(
-        machine(*argv, f"tests_hw/host/{name}", VFIO_HW_TEST_UDEV=str(udev)),
+        machine(*argv, f"tests_hw/host/{name}", VFIO_HW_TEST_UDEV=str(udev), VFIO_HW_KILLS=KILLS),
         tmp_path / "out",
         deadlines=Deadlines(whole=900.0),
         on_output=said.extend,
@@ -62,3 +66,83 @@ def test_on_a_machine_of_its_own(machine, udev, tmp_path, name):
     text = said.decode(errors="replace")
     assert (ended.ending, ended.status) == (Ending.EXITED, 0), f"{ended.text}\n{text}"
     assert " passed" in text and " skipped" not in text, text
+
+
+# Where a life of tests_hw/host/life.py is cut off: VFIO_HW_CRASHES=20 for so many of its moments.
+CRASHES = int(os.environ.get("VFIO_HW_CRASHES", "3"))
+MOMENTS = 80
+MOUNT = """
+set -e
+modprobe virtio_blk; modprobe ext2
+blkid /dev/vda >/dev/null || mkfs.ext2 -q /dev/vda
+e2fsck -p /dev/vda >/dev/null || [ $? = 1 ]  # as every boot does after a crash
+mkdir -p /mnt/journal; mount /dev/vda /mnt/journal
+export VFIO_HW_STATE=/mnt/journal/state
+"""
+
+
+@pytest.fixture
+def booted(machine, tmp_path):
+    """Boots a guest with the journal on the disk that survives, runs a script; what it said."""
+    boots = 0
+
+    def boot(script: str, **environment: str) -> tuple[Ending, int | None, str]:
+        nonlocal boots
+        boots += 1
+        said = bytearray()
+        ended = run(
+            machine("sh", "-c", MOUNT + script, **environment),
+            tmp_path / f"out-{boots}",
+            deadlines=Deadlines(whole=300.0),
+            on_output=said.extend,
+        )
+        return ended.ending, ended.status, said.decode(errors="replace")
+
+    return boot
+
+
+def test_a_machine_that_crashes_is_as_it_was_after_the_next_boot(booted):
+    """Crashed at moments spread over a life: the journal is read, and nothing is undone twice."""
+    pristine, told = None, 0
+    for crash in [*range(1, CRASHES + 1), 0]:
+        moment = crash * MOMENTS // (CRASHES + 1) if crash else 10**6
+        ending, status, said = booted(f"exec {sys.executable} tests_hw/host/life.py {moment}")
+        assert ending is (Ending.PANICKED if crash else Ending.EXITED), said
+        assert status == (None if crash else 0), said
+        first, second = map(json.loads, said.splitlines()[-2:])
+        pristine = pristine or first["machine"]
+        assert first["machine"] == pristine and second["left"] == []
+        assert all("the machine was booted since" in each for each in first["outcomes"])
+        told += bool(first["outcomes"])
+    assert told > CRASHES / 2
+
+
+PLANTED = """
+cat >tests_hw/pci/test_planted.py <<'E'
+from pathlib import Path
+def test_kills(edu):
+    Path("/proc/sysrq-trigger").write_text("c")
+def test_passes(edu):
+    pass
+E
+vfio_hw="env -u VFIO_HW_GUEST {python} -m vfio_hw run --here --device 0000:00:04.0"
+"""
+
+
+def test_the_last_words_of_a_kernel_are_given_to_the_test_that_ran(booted):
+    script = PLANTED.format(python=sys.executable)
+    results = "--results /mnt/journal/results"
+    test = "tests_hw/pci/test_planted.py::test_kills"
+    ending, _, said = booted(f"{script} $vfio_hw {results} {test}")
+    assert ending is Ending.PANICKED, said
+    ending, status, said = booted(
+        f"{script} $vfio_hw tests_hw/pci/test_planted.py::test_passes;"
+        " cat /mnt/journal/results/events.jsonl"
+    )
+    assert (ending, status) == (Ending.EXITED, 0), said
+    assert "an earlier run has ended with the machine:" in said
+    assert f"{test}  [panic]" in said and "1 passed, 0 failed" in said
+    events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    (result,) = [event for event in events if event["event"] == "finished"]
+    assert (result["test"], result["verdict"], result["oracle"]) == (test, "failed", "panic")
+    assert "sysrq: Trigger a crash" in result["text"]

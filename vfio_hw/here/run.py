@@ -187,6 +187,8 @@ class _Run:
 
 
 def _last_words(output: Path) -> str:
+    """What pytest says was wrong: a usage that it did not take, an error of ours, or its end."""
     lines = output.read_text(errors="replace").strip().splitlines()
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return printable((errors or lines[-1:] or ["no output"])[0])
+    internal = [line for line in lines if line.startswith("INTERNALERROR> ")]
+    return printable((errors or internal[-1:] or lines[-1:] or ["no output"])[0])

@@ -75,6 +75,9 @@ class State:
         ):
             os.close(descriptor)
             raise HarnessError(f"{self.path / name} is not a file of ours: see who put it there")
+        if flags & os.O_CREAT:
+            # The directory is synced with another file: a name must not get there before its file.
+            os.fsync(descriptor)
         return descriptor
 
     def names(self, ending: str = "") -> list[str]:
