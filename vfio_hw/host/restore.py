@@ -17,7 +17,7 @@ from vfio_hw.host.journal import Found, Journal, Record
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.state import State
 from vfio_hw.host.sysfs import attribute
-from vfio_hw.host.target import Target
+from vfio_hw.host.target import Target, alike
 
 _DEADLINE = 20.0
 _RESCAN = Path("/sys/bus/pci/rescan")
@@ -78,7 +78,7 @@ def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
         try:
             _put_back(target, old)
             now = target.value()
-            if now != old:
+            if now is None or not alike(now, old):
                 raise HarnessError(f"it is {now!r} after {old!r} was put back: see the kernel log")
         except (HarnessError, OSError) as error:
             yield Outcome(target, "failed", str(error).partition("\n")[0])
@@ -96,7 +96,7 @@ def _not_ours(target: Target, record: Record) -> str | None:
         return "it went away since, and what is there now is another one"
     if value == record.old:
         return ""
-    if value in record.ours or "default" in record.ours:
+    if any(alike(value, each) for each in record.ours) or "default" in record.ours:
         return None
     ours = " or ".join(repr(each) for each in sorted(record.ours)) or "nothing"
     return f"somebody has set it to {value!r} since, and we had set it to {ours}"

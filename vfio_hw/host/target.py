@@ -11,7 +11,14 @@ MDEV = Path("/sys/bus/mdev/devices")
 
 _ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_WORDS = {"1": "Y", "0": "N", "y": "Y", "n": "N", "(null)": ""}
+_NONE = "(null)"  # how driver_override says that there is none
+# What a parameter is told, and what it says then.
+_WORDS = {"1": "Y", "0": "N", "y": "Y", "n": "N"}
+
+
+def alike(first: str, second: str) -> bool:
+    """Whether these are two ways to say one value."""
+    return _WORDS.get(first, first) == _WORDS.get(second, second)
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Target:
             path = PCI / self.name
             return (link_name(path / "driver") or "") if path.is_dir() else None
         text = attribute(Path(self.name))
-        return None if text is None else _WORDS.get(text, text)
+        return "" if text == _NONE else text
 
     def identity(self) -> str:
         """Tells the device, or module, from another that comes under the same name; "" for mdevs.
@@ -87,7 +94,7 @@ def target_of(path: Path, text: str) -> tuple[Target, str] | None:
         path = path.resolve()
     except OSError:
         return None
-    return Target("attribute", str(path)), _WORDS.get(word, word)
+    return Target("attribute", str(path)), word
 
 
 def _driver(path: Path, word: str) -> tuple[Target, str] | None:
@@ -99,7 +106,7 @@ def _driver(path: Path, word: str) -> tuple[Target, str] | None:
         return Target("driver", word), path.parent.name
     override = attribute(PCI / word / "driver_override") or ""
     # Without an override the kernel chooses, and the note says so when it has.
-    return Target("driver", word), _WORDS.get(override, override)
+    return Target("driver", word), "" if override == _NONE else override
 
 
 def _owner(path: Path) -> Path:
