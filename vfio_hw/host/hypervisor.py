@@ -72,7 +72,7 @@ class Hypervisor:
         return self._answer({"pause": seconds}, "stop and cont", seconds + _PATIENCE)
 
     def monitor(self, line: str) -> str:
-        """What QEMU's monitor for people says to a line, such as ``info pci``."""
+        """What QEMU's monitor for people says to a line that vfio_hw/vm/requests.py takes."""
         return str(self.ask("human-monitor-command", command_line=line).value)
 
     def wait_for(self, event: str, *, deadline: float, **data: Any) -> Happened:

@@ -4,6 +4,9 @@ A request is a command of QEMU's monitor and its arguments, ``{"id": 1, "execute
 "arguments": {"id": "port"}}``, or ``{"id": 1, "pause": 2.5}``: the processors stand still for so
 many seconds, which a guest could not end itself. An answer has the request's ``id``, and ``return``
 or ``error``. After a guest's first request, the monitor's events are passed on as they come.
+
+QEMU's monitor can also start programs and write files here, and what asks may be a kernel that is
+broken: it gets the commands that tests have a use for, and no other.
 """
 
 import contextlib
@@ -19,6 +22,11 @@ from vfio_hw.vm.qmp import Qmp
 _AT_ONCE = 1 << 16
 
 Object = dict[str, Any]
+
+_COMMANDS = frozenset({"device_add", "device_del", "qom-list"})
+# Those of the monitor for people, by their first words.
+_FOR_PEOPLE = "human-monitor-command"
+_LINES = frozenset({"pcie_aer_inject_error"})
 
 
 class Requests:
@@ -51,12 +59,15 @@ class Requests:
             try:
                 request = json.loads(line)
                 number = int(request["id"])
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
                 self._say({"id": 0, "error": {"desc": f"no request: {line!r}"}})
                 continue
             self._asked = True
             self._tell({"event": "request", "request": request})
-            self._begin(number, request)
+            if wrong := _refusal(request):
+                self._say({"id": number, "error": {"desc": wrong}})
+            else:
+                self._begin(number, request)
         return bool(data)
 
     def pass_on(self, events: list[Object]) -> None:
@@ -92,10 +103,29 @@ class Requests:
 
             self._monitor.ask("stop", {}, stopped)
             return
-        arguments = dict(request.get("arguments", {}))
-        self._monitor.ask(str(request.get("execute")), arguments, answer)
+        self._monitor.ask(request["execute"], request.get("arguments", {}), answer)
 
     def _say(self, words: Object) -> None:
         # A guest that does not read what it asked for gets no more of it.
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionError):
             self._port.sendall(json.dumps(words).encode() + b"\n")
+
+
+def _refusal(request: Object) -> str:
+    """Why a request is not carried out; nothing when it is."""
+    if "pause" in request:
+        seconds = request["pause"]
+        if type(seconds) in (int, float) and 0 <= seconds < math.inf:
+            return ""
+        return f"a pause is a number of seconds, not {seconds!r}"
+    command, arguments = request.get("execute"), request.get("arguments", {})
+    if not isinstance(command, str) or not isinstance(arguments, dict):
+        return f"no command with its arguments: {request!r}"
+    if command == _FOR_PEOPLE:
+        line = arguments.get("command-line")
+        command = (str(line).split() or [""])[0]
+        allowed = arguments.keys() == {"command-line"} and isinstance(line, str)
+        allowed = allowed and command in _LINES
+    else:
+        allowed = command in _COMMANDS
+    return "" if allowed else f"{command!r} is not among what a guest may ask of QEMU"
