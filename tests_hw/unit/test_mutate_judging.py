@@ -192,7 +192,27 @@ def test_a_mutant_does_not_boot_when_the_clean_kernel_does(made, clean, verdict)
     bench = Bench({CLEAN: clean or dead, "A-1": replace(dead, id="A-1")})
     found = list(judging.verdicts(bench, mutants[:1], kernel, record))[1]
     assert found.verdict == verdict
-    assert [name for name, _ in bench.asked] == [CLEAN, "A-1"]
+    again = [] if clean else [CLEAN]
+    assert [name for name, _ in bench.asked] == [CLEAN, "A-1", *again]
+
+
+@pytest.mark.parametrize(("clean", "verdict"), [(SURVIVED, DETECTED), (UNCLEAR, UNCLEAR)])
+def test_a_clean_kernel_boots_on_the_machine_of_a_mutant_that_does_not(made, clean, verdict):
+    """None has before: a clean kernel comes by itself on the machine of every tenth mutant."""
+    mutants, kernel, record = made
+    wanted = [mutants[0], replace(mutants[0], id="D-1", machine="sr-iov")]
+
+    class There(Bench):
+        def tried(self, name, modules, order, out, unsound=(), enough=None) -> Verdict:
+            said = super().tried(name, modules, order, out, unsound, enough)
+            there = self.machine == "sr-iov" and name == CLEAN
+            return replace(said, verdict=clean) if there else said
+
+    bench = There({"D-1": Verdict("D-1", DETECTED, test="boot of guest 1", tests=1)})
+    found = list(judging.verdicts(bench, wanted, kernel, record))[2]
+    assert found.verdict == verdict
+    assert [name for name, _ in bench.asked] == [CLEAN, "A-1", "D-1", CLEAN]
+    assert bench.machines[-1] == "sr-iov"
 
 
 def test_what_fails_on_a_clean_kernel_too_does_not_end_a_trial():

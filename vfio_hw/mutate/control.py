@@ -46,6 +46,7 @@ class Control:
             return False, ""
         if not is_test(found.test) and found.tests <= 1:
             # Nothing else was heard of this guest: that another one booted says enough.
+            self.booted = self.booted or self._boots(order)
             return self.booted or None, "failed, nor did a clean kernel boot: see why"
         why = ""
         for _ in range(_TIMES):
@@ -53,6 +54,18 @@ class Control:
             if sound is not None:
                 return sound, why
         return None, why
+
+    def _boots(self, order: Order) -> bool:
+        """Whether a clean kernel boots now, on this machine."""
+        clean = self._bench.tried(
+            CLEAN,
+            self._kernel.modules,
+            order,
+            self._fresh(f"{CLEAN}-boot"),
+            frozenset(self.unsound),
+            enough=lambda _, number: number > 1,
+        )
+        return ran(clean)
 
     def _asked(self, found: Verdict, order: Order) -> tuple[bool | None, str]:
         test = found.test
@@ -92,3 +105,9 @@ def is_test(name: str) -> bool:
     """
     file, separator, _ = name.partition("::")
     return bool(separator) and " " not in file
+
+
+def ran(verdict: Verdict) -> bool:
+    """Whether this kernel booted, and had results besides a failure."""
+    failures = verdict.verdict == DETECTED
+    return verdict.verdict in (SURVIVED, DETECTED) and verdict.tests > failures

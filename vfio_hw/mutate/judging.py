@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import seen, variant
-from vfio_hw.mutate.control import Control, is_test
+from vfio_hw.mutate.control import Control, is_test, ran
 from vfio_hw.mutate.mutant import Mutant
 from vfio_hw.mutate.record import (
     BAD,
@@ -94,11 +94,11 @@ class _Judging:
             self._order(mutant),
         )
         if verdict := self._done.get((CLEAN, key)):
-            control.booted |= _ran(verdict)
+            control.booted |= ran(verdict)
             return verdict
         out = self._fresh(f"{CLEAN}-{key.partition(' ')[0]}")
         verdict = replace(bench.tried(CLEAN, self._kernel.modules, order, out), key=key)
-        control.booted |= _ran(verdict)
+        control.booted |= ran(verdict)
         control.take(EventLog(out / "events.jsonl").results(), order.races)
         self._record.write(verdict)
         return verdict
@@ -139,12 +139,6 @@ class _Judging:
         names = (name, *(f"{name}-again-{number}" for number in range(1, 1000)))
         every = (self._record.directory / each for each in names)
         return next(directory for directory in every if not directory.exists())
-
-
-def _ran(verdict: Verdict) -> bool:
-    """Whether this kernel booted, and had results besides a failure."""
-    failures = verdict.verdict == DETECTED
-    return verdict.verdict in (SURVIVED, DETECTED) and verdict.tests > failures
 
 
 def _ways(file: str) -> tuple[str, ...]:
