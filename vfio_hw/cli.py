@@ -108,7 +108,7 @@ def _add_vm(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         description="Boots a guest whose root is this machine's, writable for the guest only, runs"
         " the command there in this directory, and passes its exit status.",
         epilog="Exit status: the command's; 1 when the guest's kernel died or hung, 3 when the"
-        " guest did not boot.",
+        " guest did not boot, was killed or ran for too long.",
     )
     guest.add_arguments(parser)
     parser.add_argument(
@@ -148,9 +148,7 @@ def _vm(args: argparse.Namespace) -> int:
     command = shlex.join(args.rest)
     said = f"{tail}\nvfio-hw: {command}: {ended.ending.value}: {ended.text}"
     print(printable_lines(said), file=sys.stderr)
-    if ended.ending is machine.Ending.NO_BOOT:
-        return run.HARNESS_WRONG
-    return run.KERNEL_WRONG
+    return run.KERNEL_WRONG if ended.ending.of_kernel else run.HARNESS_WRONG
 
 
 def _add_headers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

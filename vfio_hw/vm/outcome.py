@@ -14,6 +14,11 @@ class Ending(enum.Enum):
     NO_BOOT = "no boot"  # QEMU failed or no kernel spoke: a verdict on the machine
     CUT_OFF = "cut off"  # QEMU failed later, was killed, or ran for too long: on neither
 
+    @property
+    def of_kernel(self) -> bool:
+        """It is a verdict on the kernel."""
+        return self in (Ending.PANICKED, Ending.HUNG)
+
 
 @dataclass(frozen=True)
 class GuestRun:
