@@ -1,5 +1,7 @@
 """This file checks which of Debian's packages make its kernel, and where their files end up."""
 
+from pathlib import Path
+
 import pytest
 
 from vfio_hw.errors import HarnessError
@@ -105,3 +107,29 @@ def test_samples_that_can_not_be_built_are_left_out_with_the_reason(here):
         f" linux-headers-{RELEASE} 6.1.176-1"
     ]
     assert list(here.glob("samples-*")) == []
+
+
+def test_samples_that_could_not_be_had_are_tried_again(played, monkeypatch):
+    played("lib/modules")
+    kernel = names.get("distro", say=lambda _: None)
+    assert not samples.there(RELEASE, kernel.directory)
+
+    def built(archive, release, version, root, work):
+        assert (release, version) == (RELEASE, "6.1.176-1")
+        extra = root / "lib" / "modules" / release / "extra"
+        extra.mkdir()
+        for name in samples.NAMES:
+            (extra / f"{name}.ko").touch()
+
+    monkeypatch.setattr(samples, "_add", built)
+    assert names.get("distro", say=lambda _: None) == kernel
+    assert samples.there(RELEASE, kernel.directory)
+    monkeypatch.setattr(samples, "_add", lambda *_: pytest.fail("it is built once more"))
+    assert names.get("distro", say=lambda _: None) == kernel
+
+
+def test_samples_that_are_not_unpacked_in_time_are_left_out(played, monkeypatch, here):
+    """Nor does that end the run."""
+    monkeypatch.setattr(samples, "_SECONDS", 1e-6)
+    with pytest.raises(HarnessError, match="unpacking the samples: bash did not end in"):
+        samples._extract(Path("/dev/zero"), here)

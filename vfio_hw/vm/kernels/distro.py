@@ -25,13 +25,27 @@ _UNPACK_SECONDS = 300.0
 def get(say: Say, *, refresh: bool = False) -> Kernel:
     """The kernel of this machine's own release of Debian, or else the newest.
 
+    What could not be had of its samples before is tried once more.
+
     :raises HarnessError: it can not be had.
     """
     found = None if refresh else known()
-    if found:
+    if found and samples.there(found.release, found.directory):
         return found
     with cache.locked("kernels", "fetching Debian's kernel", say):
-        return (None if refresh else known()) or _fetched(say)
+        found = None if refresh else known()
+        if found is None:
+            return _fetched(say)
+        package = store.pointer(NAME)
+        if package and not samples.there(found.release, found.directory):
+            try:
+                archive = Archive(say)
+                archive.ask()
+            except HarnessError as error:
+                say(f"the sample mediated devices are left out still: {error}")
+            else:
+                _complete(archive, found.release, package.version, found.directory, say)
+        return found
 
 
 def known() -> Kernel | None:
@@ -77,10 +91,17 @@ def _fetched(say: Say) -> Kernel:
                 unpack(archive, package, partial)
             _flatten(partial)
             release = next(partial.glob("boot/vmlinuz-*")).name.removeprefix("vmlinuz-")
-            samples.add(archive, release, meta.version, partial, say)
-            tools.run(["depmod", "-b", partial, release], "listing the modules", timeout=120)
+            _complete(archive, release, meta.version, partial, say)
+    elif not samples.there(release := _kernel(target).release, target):
+        _complete(archive, release, meta.version, target, say)
     store.point(NAME, meta)
     return _kernel(target)
+
+
+def _complete(archive: Archive, release: str, version: str, root: Path, say: Say) -> None:
+    """Add the samples, and list all modules."""
+    samples.add(archive, release, version, root, say)
+    tools.run(["depmod", "-b", root, release], "listing the modules", timeout=120)
 
 
 def _chosen(versions: Iterable[tuple[Package, str]]) -> Package:

@@ -1,8 +1,6 @@
 """The kernel's sample mediated devices, built apart for a packaged kernel, which has none."""
 
-import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -15,6 +13,11 @@ from vfio_hw.vm.kernels.archive import Archive, Package
 NAMES = ("mtty", "mdpy", "mbochs")
 _WHERE = "samples/vfio-mdev"
 _SECONDS = 300.0
+
+
+def there(release: str, root: Path) -> bool:
+    """The kernel that was unpacked under ``root`` has them."""
+    return all((_extra(release, root) / f"{name}.ko").is_file() for name in NAMES)
 
 
 def add(archive: Archive, release: str, version: str, root: Path, say: Say) -> None:
@@ -40,10 +43,15 @@ def _add(archive: Archive, release: str, version: str, root: Path, work: Path) -
     (source / "Makefile").write_text("".join(f"obj-m += {name}.o\n" for name in NAMES))
     make: list[str | Path] = ["make", "-s", "-C", headers, f"M={source}", "modules"]
     tools.run(make, "building the samples", timeout=_SECONDS, into=work)
-    extra = root / "lib" / "modules" / release / "extra"
-    extra.mkdir(parents=True)
+    extra = _extra(release, root)
+    extra.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
-        shutil.copyfile(source / f"{name}.ko", extra / f"{name}.ko")
+        whole = shutil.copyfile(source / f"{name}.ko", extra / f"{name}.new")
+        whole.replace(extra / f"{name}.ko")
+
+
+def _extra(release: str, root: Path) -> Path:
+    return root / "lib" / "modules" / release / "extra"
 
 
 def _headers(archive: Archive, release: str, version: str, work: Path) -> Path:
@@ -78,14 +86,5 @@ def _extract(deb: Path, into: Path) -> None:
         f' | xz -dc -T0 | tar -x --no-same-owner --wildcards --strip-components=3 -C "$2"'
         f' "*/{_WHERE}/*"'
     )
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", script, "extract", str(deb), str(into)],
-        env={**tools.environment(), "PATH": os.environ.get("PATH", os.defpath)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
-    if done.returncode:
-        raise tools.failure("unpacking the samples", "tar", done.returncode, done.stderr, into)
+    command: list[str | Path] = ["bash", "-o", "pipefail", "-c", script, "extract", deb, into]
+    tools.run(command, "unpacking the samples", timeout=_SECONDS, into=into)
