@@ -17,7 +17,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-
 static int must(int result, const char *what)
 {
 	if (result < 0) {
@@ -72,6 +71,7 @@ static void set_irqs(int device, __u32 flags, int count, int eventfd)
 
 int main(int argc, char **argv)
 {
+	struct vfio_device_info info = { .argsz = sizeof(info) };
 	struct user user;
 	int fd, got;
 	__u64 value;
@@ -81,14 +81,17 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	user = opened(argv[1]);
+	/* mtty takes no SET_IRQS before it was asked what it has. */
+	must(ioctl(user.device, VFIO_DEVICE_GET_INFO, &info), "VFIO_DEVICE_GET_INFO");
 	fd = must(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "eventfd");
 	set_irqs(user.device, VFIO_IRQ_SET_DATA_EVENTFD, 1, fd);
-	/* Trigger it once, as a loopback. */
+	/* Trigger it, as a loopback: each time puts a reference, of which mtty has one and the descriptor another. */
 	set_irqs(user.device, VFIO_IRQ_SET_DATA_NONE, 1, 0);
 	got = read(fd, &value, sizeof(value)) == sizeof(value);
 	printf("the interrupt %s\n", got ? "came" : "did not come, and a reference to its eventfd was dropped");
 	fflush(stdout);
-	/* Its last reference was the one that is dropped now. */
+	set_irqs(user.device, VFIO_IRQ_SET_DATA_NONE, 1, 0);
+	/* The reference that is dropped now was dropped before. */
 	close(fd);
 	closed(&user);
 	return !got;
