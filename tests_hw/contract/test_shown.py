@@ -1,24 +1,117 @@
-"""This file checks what proc and sysfs show of a device, against what it says itself (P8)."""
+"""This file checks what proc and debugfs show of a device (P8).
 
+Source: Documentation/filesystems/proc.rst, on fdinfo; Documentation/ABI/testing/debugfs-vfio.
+"""
+
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vfio_hw.errors import Unsupported
 from vfio_hw.fixtures import Target
+from vfio_hw.host.binding import bound_to
 from vfio_hw.uapi import lib
+from vfio_hw.vfio.feature import PROBE, SET, feature_errno
+from vfio_hw.vfio.migration import STATES, migration_flags, set_state, state
 from vfio_hw.vfio.opened import opened
+
+DEBUGFS = Path("/sys/kernel/debug/vfio")
+PARAMETERS = Path("/sys/module/vfio_pci/parameters")
+POLICIES = ("nointxmask", "disable_idle_d3")
+# From RUNNING each is reached by the ways of the header; of RESUMING without data only by a reset.
+TOUR = (
+    "RUNNING_P2P",
+    "STOP",
+    "STOP_COPY",
+    "STOP",
+    "RUNNING",
+    "PRE_COPY",
+    "PRE_COPY_P2P",
+    "STOP_COPY",
+)
+TOUR += ("STOP", "RESUMING")
+
+
+def shown(device: Target, name: str) -> str:
+    """The content of a file that debugfs has of a device."""
+    if not DEBUGFS.is_dir():
+        raise Unsupported(f"there is no {DEBUGFS}", option="CONFIG_VFIO_DEBUGFS")
+    file = DEBUGFS / device.path.name / name
+    if not file.exists():
+        raise Unsupported(f"{file} is not there: this kernel is older than it")
+    return file.read_text()
+
+
+@contextlib.contextmanager
+def parameter(name: str) -> Iterator[Path]:
+    """A parameter of vfio-pci, which is afterwards as it was."""
+    file = PARAMETERS / name
+    before = file.read_text()
+    try:
+        yield file
+    finally:
+        file.write_text(before)
 
 
 @pytest.mark.promise("P8")
 def test_the_descriptor_of_a_device_is_shown_with_the_device(device: Target, iommu_mode):
-    """Source: Documentation/filesystems/proc.rst, on VFIO device files."""
     with opened(device.path, iommu_mode) as user:
         text = Path(f"/proc/self/fdinfo/{user.device.fileno()}").read_text()
         told = [line for line in text.splitlines() if line.startswith("vfio-")]
         if not told:
             raise Unsupported("fdinfo tells nothing of VFIO: this kernel is older than that")
         assert told == [f"vfio-device-syspath: {device.path.resolve()}"]
+
+
+@pytest.mark.promise("P8")
+def test_the_state_of_a_migration_is_shown(mtty):
+    with opened(mtty.path, "vfio_type1v2_iommu") as user, contextlib.ExitStack() as sessions:
+        for name in TOUR:
+            session = set_state(user.device, STATES[name])
+            if session:
+                sessions.enter_context(session)
+            assert state(user.device) == STATES[name]
+            assert shown(mtty, "migration/state") == f"{name}\n"
+        user.device.reset()
+        assert shown(mtty, "migration/state") == "RUNNING\n"
+
+
+@pytest.mark.promise("P8")
+def test_what_a_device_can_do_for_a_migration_is_shown(mtty):
+    with opened(mtty.path, "vfio_type1v2_iommu") as user:
+        flags = migration_flags(user.device)
+        logs = feature_errno(user.device, lib.VFIO_DEVICE_FEATURE_DMA_LOGGING_START | PROBE | SET)
+    words = {
+        "stop-copy": flags & lib.VFIO_MIGRATION_STOP_COPY,
+        "p2p": flags & lib.VFIO_MIGRATION_P2P,
+        "pre-copy": flags & lib.VFIO_MIGRATION_PRE_COPY,
+        "dirty-tracking": logs == 0,
+    }
+    assert shown(mtty, "migration/features").split() == [word for word in words if words[word]]
+
+
+@pytest.mark.promise("P8")
+def test_a_device_that_can_not_be_migrated_shows_nothing_of_it(edu):
+    assert shown(edu, "pci/nointxmask")
+    assert not (DEBUGFS / edu.path.name / "migration").exists()
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("value", ["Y", "N"])
+def test_a_policy_is_that_of_the_time_when_the_device_was_bound(free_e1000e, name, value):
+    other = "N" if value == "Y" else "Y"
+    with parameter(name) as file:
+        file.write_text(value)
+        with bound_to(free_e1000e, "vfio-pci") as function:
+            assert shown(function, f"pci/{name}") == f"{value}\n"
+            file.write_text(other)
+            assert shown(function, f"pci/{name}") == f"{value}\n"
+            with opened(function.path, "vfio_type1v2_iommu") as user:
+                assert user.device.info()
+            assert shown(function, f"pci/{name}") == f"{value}\n"
 
 
 @pytest.mark.promise("P8")
