@@ -8,7 +8,7 @@ import contextlib
 
 import pytest
 
-from vfio_hw.devices.nvme import DONE, enabled
+from vfio_hw.devices.nvme import DONE, FAILED, enabled
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import irq
 from vfio_hw.vfio.config import VENDOR
@@ -67,13 +67,28 @@ def test_a_controller_does_not_write_what_it_may_not(nvme, mode, how):
             assert controller.identify(iova) == DONE
             data.bytes[:] = UNTOUCHED
             user.iommu.unmap_dma(iova, PAGE)
-        # QEMU's controller does not notice, and says that it is done.
-        controller.identify(iova)
+        # QEMU's controller does not notice, and says that it is done; another may say that it is
+        # not, or fail for good.
+        said = controller.identify(iova)
         assert bytes(data.bytes) == UNTOUCHED
+        if said == FAILED:
+            controller.restart()
         if how == "read-only":
             user.iommu.unmap_dma(iova, PAGE)
         user.iommu.map_dma(iova, data.vaddr, PAGE, WRITE)
         assert controller.identify(iova) == DONE
+
+
+@pytest.mark.promise("P8")
+def test_a_controller_that_is_restarted_does_its_work_again(nvme):
+    """With the same queues, from their beginning."""
+    with opened(nvme.path, "iommufd") as user, admin(user) as (controller, data, iova):
+        user.iommu.map_dma(iova, data.vaddr, PAGE, WRITE)
+        for _ in range(3):
+            data.bytes[:] = UNTOUCHED
+            assert controller.identify(iova) == DONE
+            assert int.from_bytes(data.bytes[:2], "little") == nvme.vendor
+            controller.restart()
 
 
 @pytest.mark.promise("P8")
