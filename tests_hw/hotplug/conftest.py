@@ -20,11 +20,6 @@ def plugged(request: pytest.FixtureRequest, qmp: Hypervisor) -> Iterator[Plugged
 @contextlib.contextmanager
 def in_slot(qmp: Hypervisor, kind: str) -> Iterator[Plugged]:
     """A device in the slot, bound to vfio-pci; the slot is empty after."""
-    one = Plugged(qmp, kind)
-    try:
+    with Plugged(qmp, kind) as one:
         rebind(one.function, "vfio-pci")
         yield one
-    finally:
-        if one.there:
-            one.pull()
-        one.must_go()

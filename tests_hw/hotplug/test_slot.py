@@ -5,6 +5,7 @@ can take back. Source: linux/vfio.h, VFIO_PCI_REQ_IRQ_INDEX; Documentation/PCI/a
 Documentation/ABI/testing/sysfs-bus-pci, remove and rescan.
 """
 
+import errno
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from vfio_hw.host.plugging import Plugged
 from vfio_hw.host.sysfs import attribute, names_in
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.descriptor import errno_of, open_node
-from vfio_hw.vfio.dma import PAGE, accounted, first_iova, memory
+from vfio_hw.vfio.dma import accounted, first_iova, memory
 from vfio_hw.vfio.irq import armed
 from vfio_hw.vfio.names import NODES, cdev_path, group_path
 from vfio_hw.vfio.opened import opened
@@ -67,9 +68,7 @@ def test_pulling_it_out_asks_its_owner_and_waits_for_him(plugged: Plugged, mode)
     ):
         user.iommu.map_dma(first_iova(user.iommu), ours.vaddr, ours.size)
         plugged.pull()
-        began = time.monotonic()
         assert request.wait(PROMPT) == 1
-        assert time.monotonic() - began < 2.0
         assert request.silent(WATCHED)
         assert function.exists
         assert plugged.there
@@ -120,15 +119,21 @@ def test_it_is_taken_off_the_bus_and_found_again(plugged: Plugged):
         assert plugged.there
     write_with_deadline(BUS / "rescan", "1", PROMPT)
     assert function.exists
-    assert function.driver is None
+    assert function.driver != "vfio-pci"
+    assert function.driver_override is None
 
 
 @pytest.mark.promise("P1")
 @pytest.mark.promise("P4")
 def test_a_group_that_was_kept_is_harmless_when_its_device_was_pulled_out(plugged: Plugged):
-    with opened(plugged.function.path, "vfio_type1v2_iommu") as user:
+    """Its container has no group and with that no IOMMU any more."""
+    address = plugged.function.address
+    with opened(plugged.function.path, "vfio_type1v2_iommu") as user, memory() as ours:
+        iova = first_iova(user.iommu)
+        user.iommu.map_dma(iova, ours.vaddr, ours.size)
+        user.iommu.unmap_dma(iova, ours.size)
         user.device.close()
         plugged.pull()
         plugged.must_go()
-        assert user.group.device_errno(plugged.function.address) != 0
-        assert user.container.map_dma_errno(PAGE, 0, PAGE) != 0
+        assert user.group.device_errno(address) == errno.ENODEV
+        assert user.container.map_dma_errno(iova, ours.vaddr, ours.size) == errno.EINVAL

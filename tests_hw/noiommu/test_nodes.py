@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.fixtures import Target
-from vfio_hw.host.binding import bound_to, set_driver_override
+from vfio_hw.host.binding import bound_to, rebind
 from vfio_hw.host.capability import CAP_SYS_RAWIO, without
 from vfio_hw.host.parameter import parameter
 from vfio_hw.host.pci import PciFunction
@@ -64,16 +64,15 @@ def test_offering_it_taints_the_kernel(bare: Target):
 def test_it_is_not_offered_unless_the_mode_is_on(free: PciFunction, no_iommu):
     """vfio-pci does not take it, and nothing of VFIO is there; with the mode on it does."""
     before = names_in(NODES), names_in(NODES / "devices")
-    with parameter("vfio", "enable_unsafe_noiommu_mode", "N"):
-        try:
-            set_driver_override(free, "vfio-pci")
+    mode = "enable_unsafe_noiommu_mode"
+    with parameter("vfio", mode, "Y"), bound_to(free, "vfio-pci"):
+        rebind(free, None)
+        with parameter("vfio", mode, "N"):
             write(free.bus / "drivers_probe", free.address)
             assert free.driver is None
             assert free.iommu_group is None
             assert (names_in(NODES), names_in(NODES / "devices")) == before
-        finally:
-            set_driver_override(free, None)
-    with parameter("vfio", "enable_unsafe_noiommu_mode", "Y"), bound_to(free, "vfio-pci"):
+        write(free.bus / "drivers_probe", free.address)
         assert group_path(free.path).exists()
 
 

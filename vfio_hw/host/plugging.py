@@ -1,50 +1,77 @@
 """Devices that QEMU plugs into a slot of this guest, and pulls out again."""
 
+import contextlib
+import itertools
 import time
 from collections.abc import Callable
+from typing import Self
 
-from vfio_hw.errors import KernelSplat
+from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host.hypervisor import Hypervisor
 from vfio_hw.host.inventory import functions_of_kind
 from vfio_hw.host.pci import PciFunction
 
 # Seconds.
 _DEADLINE, _POLL = 10.0, 0.01
+_NUMBERS = itertools.count(1)
 _MUST_SAY = {"nvme": {"serial": "plugged"}}
 
 
 class Plugged:
-    """A device in a slot, and its only function.
+    """A device in a slot, and its only function; a context manager that leaves the slot empty.
 
     Source: QEMU QMP Reference Manual, device_add and device_del.
 
     :param kind: of ``KINDS`` in pci.py, which is QEMU's name of it too.
     :param slot: the id of the port in fixtures/machines.
-    :raises KernelSplat: the function did not appear.
     """
 
-    ID = "plugged"
+    function: PciFunction  #: once it is plugged in
 
     def __init__(self, qemu: Hypervisor, kind: str, slot: str = "empty") -> None:
-        self._qemu = qemu
-        before = {each.address for each in functions_of_kind(kind)}
-        qemu.ask("device_add", driver=kind, id=self.ID, bus=slot, **_MUST_SAY.get(kind, {}))
+        self._qemu, self._kind, self._slot = qemu, kind, slot
+        # One that a test could not get rid of must not be taken for the next.
+        self._id = f"plugged-{next(_NUMBERS)}"
+
+    def __enter__(self) -> Self:
+        """Plug it in.
+
+        :raises KernelSplat: the function did not appear.
+        """
+        before = {each.address for each in functions_of_kind(self._kind)}
 
         def new() -> list[PciFunction]:
-            return [each for each in functions_of_kind(kind) if each.address not in before]
+            there = functions_of_kind(self._kind)
+            return [each for each in there if each.address not in before]
 
-        _until(lambda: bool(new()), f"a {kind} that was plugged in does not appear")
-        [self.function] = new()
+        must = _MUST_SAY.get(self._kind, {})
+        try:
+            self._qemu.ask("device_add", driver=self._kind, id=self._id, bus=self._slot, **must)
+            _until(lambda: bool(new()), f"a {self._kind} that was plugged in does not appear")
+            [self.function] = new()
+        except BaseException:
+            # Even one whose answer was lost: QEMU may have it.
+            with contextlib.suppress(HarnessError):
+                self.pull()
+            raise
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self.there:
+            # The kernel may have been asked before, and QEMU asks it once only.
+            with contextlib.suppress(HarnessError):
+                self.pull()
+        self.must_go()
 
     @property
     def there(self) -> bool:
         """QEMU still has it: the guest did not give it up."""
         names = self._qemu.ask("qom-list", path="/machine/peripheral").value
-        return any(each["name"] == self.ID for each in names)
+        return any(each["name"] == self._id for each in names)
 
     def pull(self) -> None:
         """Ask the guest's kernel to give the device up; it is gone when the kernel has done so."""
-        self._qemu.ask("device_del", id=self.ID)
+        self._qemu.ask("device_del", id=self._id)
 
     def must_go(self) -> None:
         """The function has left the bus, and QEMU the device, within 10 s.
