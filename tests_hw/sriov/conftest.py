@@ -35,6 +35,15 @@ def free_physical(pytestconfig: pytest.Config) -> PciFunction:
 
 
 @pytest.fixture
+def native(free_physical: PciFunction) -> str:
+    """Its own driver: the one that it has, or in a guest, where it has none yet, that of QEMU's."""
+    own = free_physical.driver or ("nvme" if free_physical.kind == "nvme" else None)
+    if own in (None, "vfio-pci"):
+        raise Unsupported(f"{free_physical} has no driver of its own: bind it to one first")
+    return own
+
+
+@pytest.fixture
 def physical(free_physical: PciFunction) -> Iterator[PciFunction]:
     """The same, bound to vfio-pci, which makes virtual ones when it is asked to."""
     with bound_to(free_physical, "vfio-pci"), parameter("vfio_pci", "enable_sriov", "Y"):

@@ -16,7 +16,6 @@ from tests_hw.sriov.conftest import answer, through_cdev
 from vfio_hw.fixtures.machine import loaded_driver
 from vfio_hw.host import sriov
 from vfio_hw.host.binding import bound_to
-from vfio_hw.host.sysfs import write
 from vfio_hw.uapi import ioctl_errno, lib, struct
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.dma import memory_file
@@ -84,7 +83,7 @@ def test_the_physical_function_needs_it_while_a_virtual_one_is_open(physical, on
 @pytest.mark.promise("P8")
 def test_every_virtual_function_counts(physical, opening):
     """The physical one is free when the last of them is closed, opened in whatever way."""
-    with opening(physical, RIGHT), sriov.enabled(physical, 2) as [first, second]:
+    with opening(physical, RIGHT):
         pass
     with sriov.enabled(physical, 2) as [first, second]:
         with opening(first, RIGHT):
@@ -146,13 +145,14 @@ def test_a_refused_open_of_the_physical_function_gives_no_token(physical, one, o
 
 
 @pytest.mark.promise("P8")
-def test_no_token_is_needed_when_the_physical_function_is_not_vfios(free_physical, opening):
+def test_no_token_is_needed_when_the_physical_function_is_not_vfios(free_physical, native, opening):
     """Its own driver is trusted, as the kernel is; a token that opens nothing is refused."""
-    with loaded_driver("nvme"), bound_to(free_physical, "nvme"):
-        write(free_physical.path / "sriov_drivers_autoprobe", "0")
-        try:
-            with sriov.enabled(free_physical) as [function], bound_to(function, "vfio-pci"):
-                assert answer(opening, function, RIGHT) == errno.EINVAL
-                assert answer(opening, function) == 0
-        finally:
-            write(free_physical.path / "sriov_drivers_autoprobe", "1")
+    with (
+        loaded_driver(native),
+        bound_to(free_physical, native),
+        sriov.drivers_autoprobe(free_physical, on=False),
+        sriov.enabled(free_physical) as [function],
+        bound_to(function, "vfio-pci"),
+    ):
+        assert answer(opening, function, RIGHT) == errno.EINVAL
+        assert answer(opening, function) == 0

@@ -4,8 +4,9 @@ Source: the description of vfio-pci's module parameter enable_sriov; 137e5531351
 sriov_configure support"; Documentation/ABI/testing/sysfs-bus-pci, sriov_numvfs.
 """
 
-import contextlib
 import errno
+import time
+from collections.abc import Callable
 from uuid import UUID
 
 import pytest
@@ -15,18 +16,24 @@ from vfio_hw.errors import KernelRefused
 from vfio_hw.host import sriov
 from vfio_hw.host.blocking import BlockingWrite, write_with_deadline
 from vfio_hw.host.parameter import parameter
+from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.sysfs import attribute, names_in
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import irq
 from vfio_hw.vfio.config import DEVICE, VENDOR
+from vfio_hw.vfio.container import Container
 from vfio_hw.vfio.descriptor import errno_of, open_node
-from vfio_hw.vfio.feature import enter_low_power
+from vfio_hw.vfio.feature import enter_low_power, exit_low_power
+from vfio_hw.vfio.group import Group
 from vfio_hw.vfio.names import NODES, cdev_path, group_path
 
 pytestmark = pytest.mark.machine("sr-iov")
 
 TOKEN = UUID(int=0x5678 << 64)
 PROMPT, WATCHED = 5.0, 0.3
+GONE = (errno.ENODEV, errno.ENOENT, errno.ENXIO)
+# Source: linux/pci_regs.h, PCI_CAP_ID_PM, PCI_PM_CTRL and PCI_PM_CTRL_STATE_MASK.
+CAPABILITY_POWER, POWER_CONTROL, POWER_STATE, D0, D3HOT = 0x01, 4, 3, 0, 3
 
 
 @pytest.fixture
@@ -100,21 +107,39 @@ def test_taking_them_away_waits_for_the_user_of_one(known, opening):
 
 
 @pytest.mark.promise("P1")
-def test_one_that_goes_away_is_not_opened_anew(known, opening):
-    with (
-        sriov.enabled(known) as [function],
-        opening(function, TOKEN) as held,
-        contextlib.ExitStack() as stack,
-    ):
+def test_one_that_goes_away_is_not_opened_anew(physical):
+    with through_cdev(physical, TOKEN):
+        pass
+    with sriov.enabled(physical) as [function], through_cdev(function, TOKEN) as held:
         node = cdev_path(function.path)
-        going = stack.enter_context(sriov.disabling(known))
-        assert going.wait(WATCHED) is None
-        if opening is through_cdev:
-            assert errno_of(open_node)(node) != 0
-        else:
-            assert answer(opening, function, TOKEN) != 0
-        held.close()
-        going.must_return(PROMPT)
+        with sriov.disabling(physical) as going:
+            assert going.wait(WATCHED) is None
+            assert errno_of(open_node)(node) in GONE
+            held.close()
+            going.must_return(PROMPT)
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.promise("P4")
+def test_one_that_goes_away_is_not_got_anew_from_its_open_group(physical):
+    with through_cdev(physical, TOKEN):
+        pass
+    with (
+        sriov.enabled(physical) as [function],
+        Container() as container,
+        Group(function.iommu_group) as group,
+    ):
+        group.set_container(container)
+        container.set_iommu(lib.VFIO_TYPE1v2_IOMMU)
+        with (
+            group.device(function.address, TOKEN) as held,
+            sriov.disabling(physical) as going,
+        ):
+            assert going.wait(WATCHED) is None
+            assert group.device_errno(function.address, TOKEN) == errno.ENODEV
+            held.close()
+            going.must_return(PROMPT)
+        assert group.device_errno(function.address, TOKEN) == errno.ENODEV
 
 
 @pytest.mark.promise("P1")
@@ -148,21 +173,66 @@ def test_the_physical_function_goes_when_both_are_given_up(known, opening, held)
 
 @pytest.mark.promise("P8")
 def test_the_physical_function_stays_awake_for_its_virtual_ones(known, opening):
-    """Its user can not put it to sleep, neither by the feature nor by its own register."""
-    with opening(known, TOKEN) as device, sriov.enabled(known) as [function]:
+    """Its user does not put it to sleep by the feature, as he does when it has none."""
+    with opening(known, TOKEN) as device:
         enter_low_power(device)
-        assert attribute(known.path / "power" / "runtime_status") == "active"
-        with opening(function, TOKEN) as one:
+        assert within(PROMPT, lambda: status_of(known) == "suspended")
+        exit_low_power(device)
+        assert status_of(known) == "active"
+        with sriov.enabled(known) as [function]:
+            enter_low_power(device)
+            assert not within(WATCHED, lambda: status_of(known) != "active")
+            with opening(function, TOKEN) as one:
+                assert one.config().get(VENDOR, 2) == function.vendor
+        assert within(PROMPT, lambda: status_of(known) == "suspended")
+
+
+@pytest.mark.promise("P8")
+def test_the_physical_function_stays_in_d0_for_its_virtual_ones(known, opening):
+    """Its own register does not put it into D3hot, as it does when it has none; it leaves D3hot for
+    them. Source: PCI-PM 1.2, 3.2.4; power_state in Documentation/ABI/testing/sysfs-bus-pci.
+    """
+    with opening(known, TOKEN) as device:
+        config = device.config()
+        control = config.capability(CAPABILITY_POWER) + POWER_CONTROL
+
+        def sleep() -> int:
+            config.put(control, 2, config.get(control, 2) & ~POWER_STATE | D3HOT)
+            return config.get(control, 2) & POWER_STATE
+
+        assert sleep() == D3HOT
+        with sriov.enabled(known) as [function], opening(function, TOKEN) as one:
+            assert config.get(control, 2) & POWER_STATE == D0
+            assert sleep() == D0
+            assert attribute(known.path / "power_state") == "D0"
             assert one.config().get(VENDOR, 2) == function.vendor
-    assert attribute(known.path / "sriov_numvfs") == "0"
+        assert sleep() == D3HOT
 
 
 @pytest.mark.promise("P3")
 def test_numbers_and_nodes_come_back_every_time(physical):
+    rounds = []
     for _ in range(5):
         with sriov.enabled(physical, 2) as found:
             nodes = [cdev_path(each.path).name for each in found]
         assert not set(nodes) & set(names_in(NODES / "devices"))
+        rounds.append(nodes)
+    assert rounds == [rounds[0]] * 5
     with pytest.raises(KernelRefused) as refused:
         write_with_deadline(physical.path / "sriov_numvfs", "1000", PROMPT)
     assert refused.value.errno == errno.ERANGE
+
+
+def status_of(function: PciFunction) -> str | None:
+    """Of its runtime power management: Documentation/ABI/testing/sysfs-devices-power."""
+    return attribute(function.path / "power" / "runtime_status")
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> bool:
+    """It holds once before so many seconds have passed."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from vfio_hw.errors import HarnessError
 from vfio_hw.host.blocking import BlockingWrite, write_with_deadline
 from vfio_hw.host.pci import PciFunction
-from vfio_hw.host.sysfs import attribute
+from vfio_hw.host.sysfs import attribute, write
 
-# Seconds. It takes a tenth for each function.
-_DEADLINE = 10.0
+# Seconds, for none and for each more. It takes a tenth for each, and what its driver needs.
+_DEADLINE, _FOR_EACH = 10.0, 1.0
 
 
 def most(physical: PciFunction) -> int:
@@ -29,9 +29,10 @@ def enabled(physical: PciFunction, number: int = 1) -> Iterator[list[PciFunction
 
     :raises HarnessError: there came another number.
     :raises KernelRefused: EINVAL or ENOENT when its driver makes none.
-    :raises KernelSplat: they did not come, or go, within 10 s.
+    :raises KernelSplat: they did not come, or go, within 10 s and one for each.
     """
-    write_with_deadline(physical.path / "sriov_numvfs", f"{number}", _DEADLINE)
+    deadline = _DEADLINE + number * _FOR_EACH
+    write_with_deadline(physical.path / "sriov_numvfs", f"{number}", deadline)
     try:
         found = virtual(physical)
         if len(found) != number:
@@ -42,9 +43,23 @@ def enabled(physical: PciFunction, number: int = 1) -> Iterator[list[PciFunction
         yield found
     finally:
         if virtual(physical):
-            disabling(physical).must_return(_DEADLINE)
+            disabling(physical).must_return(deadline)
 
 
 def disabling(physical: PciFunction) -> BlockingWrite:
     """The write that takes all its virtual functions away, started; it waits for their users."""
     return BlockingWrite(physical.path / "sriov_numvfs", "0").start()
+
+
+@contextlib.contextmanager
+def drivers_autoprobe(physical: PciFunction, on: bool) -> Iterator[None]:
+    """New virtual functions are offered to drivers inside, or are not; after it is as before."""
+    path = physical.path / "sriov_drivers_autoprobe"
+    before = attribute(path)
+    if before is None:
+        raise HarnessError(f"there is no {path}: {physical} has no SR-IOV")
+    write(path, f"{on:d}")
+    try:
+        yield
+    finally:
+        write(path, before)
