@@ -179,3 +179,45 @@ def test_every_operation_alone_fits_into_the_engine(subject):
             prepared = alone_of(operation, scene, subject)
             (actor,) = prepared.actors
             Layout(shared, prepared.prologue, [actor], prepared.epilogue)
+
+
+@pytest.mark.parametrize(
+    ("disruption", "operation"),
+    [
+        ("second_group_open", "open_group"),
+        ("second_bind", "open_cdev_and_VFIO_DEVICE_BIND_IOMMUFD"),
+        ("second_device_fd", "VFIO_GROUP_GET_DEVICE_FD"),
+        ("unset_container", "VFIO_GROUP_UNSET_CONTAINER"),
+        ("unmap_all", "VFIO_DMA_UNMAP_FLAG_ALL"),
+        ("kvm_forgets", "KVM_DEV_VFIO_FILE_DEL"),
+        ("device_reset", "VFIO_DEVICE_RESET"),
+    ],
+)
+def test_a_disruption_expects_what_the_same_operation_does(disruption, operation):
+    taker, user = disruption_named(disruption), operation_named(operation)
+    own = [each for each in taker.legal if each not in user.legal]
+    assert {*user.legal} <= {*taker.legal}
+    # What is left comes of scenes in which the user has something open.
+    assert all(not each.under and each.scenes for each in own)
+
+
+@pytest.mark.parametrize(
+    ("disruption", "answers"),
+    [
+        ("second_group_open", "ENODEV ENXIO ENOENT"),
+        ("second_bind", "ENODEV+skipped ENXIO+skipped ENOENT+skipped"),
+        ("second_device_fd", "ENODEV"),
+        ("unset_container", "EINVAL"),
+        ("unmap_all", "EINVAL"),
+    ],
+)
+def test_who_comes_after_a_user_removed_the_device_may_be_told_so(disruption, answers):
+    pair = together([operation_named("remove_mdev")], disruption_named(disruption), "mtty")
+    assert {("ok+ok", answer) for answer in answers.split()} <= pair.legal
+
+
+def test_an_empty_slot_behind_a_pointer_skips_the_call():
+    taker = disruption_named("close_group_elsewhere")
+    for name in ("KVM_DEV_VFIO_FILE_ADD", "KVM_DEV_VFIO_FILE_DEL"):
+        pair = together([operation_named(name)], taker, "mtty")
+        assert {("skipped", "ok"), ("EBADF", "ok"), ("ok", "ok")} <= pair.legal

@@ -66,11 +66,18 @@ def _binding(before: str) -> tuple[Legal, ...]:
     """What may come of a bind, after the outcome of the open before it."""
     return (
         legal(f"{before}EBUSY", _GROUP_OPEN, under=OPENED_GROUP)
-        + legal(f"{before}EINVAL", "its token is taken by another bind", under=BOUND)
+        + legal(f"{before}EINVAL", "vfio_df_open(): a device is bound once at a time", under=BOUND)
         + legal(f"{before}ENODEV", "vfio_df_open(): try_module_get()", under=UNLOADED)
         + resets(f"{before}EAGAIN")
     )
 
+
+#: What may come of opening the node and binding it.
+OPENING_AND_BINDING = (
+    alone("ok+ok")
+    + legal("ENODEV+skipped ENXIO+skipped ENOENT+skipped", _NO_NODE, under=GONE)
+    + _binding("ok+")
+)
 
 OPERATIONS = (
     Operation(
@@ -83,9 +90,7 @@ OPERATIONS = (
         "open_cdev_and_VFIO_DEVICE_BIND_IOMMUFD",
         ("nothing",),
         open_and_bind,
-        alone("ok+ok")
-        + legal("ENODEV+skipped ENXIO+skipped ENOENT+skipped", _NO_NODE, under=GONE)
-        + _binding("ok+"),
+        OPENING_AND_BINDING,
         does=frozenset({BOUND}),
     ),
     Operation(

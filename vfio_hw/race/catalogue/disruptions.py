@@ -124,40 +124,29 @@ DISRUPTIONS = (
         "second_group_open",
         ("nothing", "iommufd"),
         group.open_group,
-        alone()
-        + legal("EBUSY", "one opener at a time", under=OPENED_GROUP)
-        + legal("EBUSY", "group and cdev exclude each other", under=BOUND),
+        group.OPENING,
         frozenset({OPENED_GROUP}),
     ),
     Disruption(
         "second_bind",
         ("nothing", "iommufd", "node"),
         cdev.open_and_bind,
-        alone("ok+ok")
-        + legal("ok+EBUSY", "group and cdev exclude each other", under=OPENED_GROUP)
-        + legal("ok+EINVAL ok+EBUSY", "it is bound", under=BOUND)
-        + resets("ok+EAGAIN"),
+        cdev.OPENING_AND_BINDING,
         frozenset({BOUND}),
     ),
     Disruption(
         "second_device_fd",
         ("container", "legacy", "guest", "guest_open"),
         _second_descriptor,
-        alone()
-        + loses(CLOSED_GROUP)
-        + legal("EINVAL", "the group has no container", under=UNSET)
-        + resets(),
+        group.GETTING,
         frozenset({OPENED_DEVICE}),
     ),
     Disruption(
         "unset_container",
         ("container", "legacy", "guest", "guest_open"),
         lambda world: (ioctl(world.group, "VFIO_GROUP_UNSET_CONTAINER", decisive=True),),
-        alone()
-        + legal("EBUSY", "a device of the group is open", scenes=("legacy", "guest_open"))
-        + legal("EBUSY", "a device of the group is open", under=OPENED_DEVICE)
-        + legal("EINVAL", "it left before", under=UNSET)
-        + loses(CLOSED_GROUP),
+        group.LEAVING
+        + legal("EBUSY", "a device of the group is open", scenes=("legacy", "guest_open")),
         frozenset({UNSET}),
     ),
     Disruption(
@@ -171,14 +160,7 @@ DISRUPTIONS = (
         "unmap_all",
         ("container", "legacy"),
         lambda world: (dma.unmap_all(world, decisive=True),),
-        alone()
-        + loses(CLOSED_CONTAINER)
-        + legal(
-            "EINVAL",
-            "a container without a group has no IOMMU",
-            under=(UNSET, CLOSED_GROUP),
-            scenes=("container",),
-        ),
+        dma.REQUESTING,
         frozenset({UNMAPPED}),
     ),
     Disruption(
@@ -194,10 +176,7 @@ DISRUPTIONS = (
         "kvm_forgets",
         ("guest", "guest_open"),
         lambda world: (told(world, kvm.DEL, decisive=True),),
-        alone()
-        + loses(CLOSED_KVM_VFIO)
-        + legal("EBADF", "the group's descriptor is closed", under=CLOSED_GROUP)
-        + legal("ENOENT", "it was forgotten before", under=KVM_DELETED),
+        kvm.FORGETTING,
         frozenset({KVM_DELETED}),
     ),
     _closed(

@@ -11,7 +11,7 @@ from vfio_hw.race.catalogue.effects import (
     UNSET,
     loses,
 )
-from vfio_hw.race.catalogue.entry import Legal, Operation, alone, legal
+from vfio_hw.race.catalogue.entry import Operation, alone, legal
 from vfio_hw.race.catalogue.subject import World
 from vfio_hw.race.program import Step, ioctl
 from vfio_hw.uapi import ffi, lib, struct
@@ -81,52 +81,53 @@ def dirtied(world: World) -> Sequence[Step]:
     )
 
 
-def _released() -> tuple[Legal, ...]:
-    """What may come of a request once the container has lost its only group."""
-    return loses(CLOSED_CONTAINER) + legal(
+#: What may come of a request, once the container has lost its only group too.
+REQUESTING = (
+    alone()
+    + loses(CLOSED_CONTAINER)
+    + legal(
         "EINVAL",
         "vfio_group_detach_container(): a container without a group has no IOMMU",
         under=(*GONE, UNSET, CLOSED_GROUP),
         scenes=("container",),
     )
-
+)
 
 OPERATIONS = (
     Operation(
         "VFIO_IOMMU_MAP_DMA",
         _SCENES,
         lambda world: (map_dma(world, decisive=True), unmap_dma(world)),
-        alone() + _released() + legal("EEXIST", "linux/vfio.h: it is mapped", under=MAPPED),
+        REQUESTING + legal("EEXIST", "linux/vfio.h: it is mapped", under=MAPPED),
         frozenset({MAPPED}),
     ),
     Operation(
         "VFIO_IOMMU_UNMAP_DMA",
         _SCENES,
         lambda world: (map_dma(world), unmap_dma(world, decisive=True)),
-        alone() + _released(),
+        REQUESTING,
         frozenset({MAPPED, UNMAPPED}),
     ),
     Operation(
         "VFIO_DMA_UNMAP_FLAG_ALL",
         _SCENES,
         lambda world: (map_dma(world), unmap_all(world, decisive=True)),
-        alone() + _released(),
+        REQUESTING,
         frozenset({MAPPED, UNMAPPED}),
     ),
-    Operation("VFIO_IOMMU_GET_INFO", _SCENES, told_info, alone() + _released()),
+    Operation("VFIO_IOMMU_GET_INFO", _SCENES, told_info, REQUESTING),
     Operation(
         "VFIO_IOMMU_DIRTY_PAGES_START",
         _SCENES,
         tracked,
-        alone() + _released(),
+        REQUESTING,
         frozenset({MAPPED}),
     ),
     Operation(
         "VFIO_IOMMU_DIRTY_PAGES_GET_BITMAP",
         _SCENES,
         dirtied,
-        alone()
-        + _released()
+        REQUESTING
         + legal("EINVAL", "the mapping is gone, which the range then cuts", under=UNMAPPED),
         frozenset({MAPPED}),
     ),

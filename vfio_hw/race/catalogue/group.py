@@ -62,21 +62,45 @@ def get_device_fd(world: World) -> tuple[Step, ...]:
     )
 
 
+#: What may come of the open of a group.
+OPENING = (
+    alone()
+    + legal(
+        "ENODEV ENXIO ENOENT",
+        "the node is gone, its cdev is, or vfio_group_fops_open() finds no driver",
+        under=GONE,
+    )
+    + legal("EBUSY", "vfio_group_fops_open(): one opener at a time", under=OPENED_GROUP)
+    + legal("EBUSY", "vfio_device_block_group(): group and cdev exclude each other", under=BOUND)
+)
+#: What may come of a request for a descriptor of its device.
+GETTING = (
+    alone()
+    + legal(
+        "ENODEV",
+        "vfio_device_get_from_name() finds the device with a reference, or not at all",
+        under=GONE,
+    )
+    + legal("ENODEV", "vfio_df_open(): its module is going, try_module_get()", under=UNLOADED)
+    + legal("EINVAL", "vfio_df_group_open(): the group has no container", under=UNSET)
+    + loses(CLOSED_GROUP)
+    + resets()
+)
+#: What may come of taking it out of its container.
+LEAVING = (
+    alone()
+    + legal("EINVAL", f"the group is in no container: {_REVOKED}", under=GONE)
+    + legal("EINVAL", "the group left it before", under=UNSET)
+    + legal("EBUSY", "vfio_group_ioctl_unset_container(): it has users", under=OPENED_DEVICE)
+    + loses(CLOSED_GROUP)
+)
+
 OPERATIONS = (
     Operation(
         "open_group",
         ("nothing", "iommufd"),
         open_group,
-        alone()
-        + legal(
-            "ENODEV ENXIO ENOENT",
-            "the node is gone, its cdev is, or vfio_group_fops_open() finds no driver",
-            under=GONE,
-        )
-        + legal("EBUSY", "vfio_group_fops_open(): one opener at a time", under=OPENED_GROUP)
-        + legal(
-            "EBUSY", "vfio_device_block_group(): group and cdev exclude each other", under=BOUND
-        ),
+        OPENING,
         does=frozenset({OPENED_GROUP}),
     ),
     Operation(
@@ -114,27 +138,14 @@ OPERATIONS = (
         "VFIO_GROUP_UNSET_CONTAINER",
         _IN_CONTAINER,
         lambda world: [ioctl(world.group, "VFIO_GROUP_UNSET_CONTAINER", decisive=True)],
-        alone()
-        + legal("EINVAL", f"the group is in no container: {_REVOKED}", under=GONE)
-        + legal("EINVAL", "the group left it before", under=UNSET)
-        + legal("EBUSY", "vfio_group_ioctl_unset_container(): it has users", under=OPENED_DEVICE)
-        + loses(CLOSED_GROUP),
+        LEAVING,
         does=frozenset({UNSET}),
     ),
     Operation(
         "VFIO_GROUP_GET_DEVICE_FD",
         _IN_CONTAINER,
         get_device_fd,
-        alone()
-        + legal(
-            "ENODEV",
-            "vfio_device_get_from_name() finds the device with a reference, or not at all",
-            under=GONE,
-        )
-        + legal("ENODEV", "vfio_df_open(): its module is going, try_module_get()", under=UNLOADED)
-        + legal("EINVAL", "vfio_df_group_open(): the group has no container", under=UNSET)
-        + loses(CLOSED_GROUP)
-        + resets(),
+        GETTING,
         does=frozenset({OPENED_DEVICE}),
     ),
     Operation(

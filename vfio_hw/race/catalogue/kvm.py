@@ -15,7 +15,13 @@ from vfio_hw.uapi import lib
 
 ADD: int = lib.KVM_DEV_VFIO_FILE_ADD
 DEL: int = lib.KVM_DEV_VFIO_FILE_DEL
-_NO_FILE = "kvm_vfio_set_file(): the group's descriptor is closed"
+
+#: What may come of telling it to forget a group.
+FORGETTING = (
+    alone()
+    + loses(CLOSED_KVM_VFIO, CLOSED_GROUP)
+    + legal("ENOENT", "kvm_vfio_file_del(): it was forgotten before", under=KVM_DELETED)
+)
 
 OPERATIONS = (
     Operation(
@@ -23,8 +29,7 @@ OPERATIONS = (
         ("kvm",),
         lambda world: (told(world, ADD, decisive=True), told(world, DEL)),
         alone()
-        + loses(CLOSED_KVM_VFIO)
-        + legal("EBADF", _NO_FILE, under=CLOSED_GROUP)
+        + loses(CLOSED_KVM_VFIO, CLOSED_GROUP)
         + legal("EEXIST", "kvm_vfio_file_add(): it was told before", under=KVM_ADDED),
         frozenset({KVM_ADDED, KVM_DELETED}),
     ),
@@ -32,10 +37,7 @@ OPERATIONS = (
         "KVM_DEV_VFIO_FILE_DEL",
         ("guest", "guest_open"),
         lambda world: (told(world, DEL, decisive=True),),
-        alone()
-        + loses(CLOSED_KVM_VFIO)
-        + legal("EBADF", _NO_FILE, under=CLOSED_GROUP)
-        + legal("ENOENT", "kvm_vfio_file_del(): it was forgotten before", under=KVM_DELETED),
+        FORGETTING,
         frozenset({KVM_DELETED}),
     ),
     Operation(
