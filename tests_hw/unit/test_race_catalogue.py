@@ -130,6 +130,7 @@ def test_pairs_are_chosen_by_name():
     one, two = chosen("read_config-against-mdev_remove-mtty=2.5,open_cdev-against-detach-edu", 1)
     assert (one.pair.operation.name, one.seconds) == ("read_config", 2.5)
     assert (two.pair.kind, two.seconds) == ("edu", None)
+    assert not one.alone and chosen(f"{one.pair.name}=2.5", 1) == [replace(one, alone=True)]
     assert len(chosen("all", 1)) == len(matrix())
 
 

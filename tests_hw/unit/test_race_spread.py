@@ -12,7 +12,7 @@ from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.race.outcome import Round
 from vfio_hw.race.program import Memory, Slot, close, openat, read, syscall
 from vfio_hw.race.racer import Actor, Racer
-from vfio_hw.race.spread import Judge, RaceResult, Scene, met, race
+from vfio_hw.race.spread import Judge, RaceResult, Scene, Uniform, hold, met, race
 
 OK = {("ok", "ENOENT")}
 HOLD_NS = 200_000
@@ -171,3 +171,18 @@ def test_a_race_in_which_nobody_meets_is_an_error_after_four_budgets(racer: Race
         run(racer, apart, budget_seconds=0.1)
     assert not isinstance(caught.value, KernelSplat)
     assert time.monotonic() - began >= 0.4
+
+
+def test_of_many_races_one_in_which_nobody_meets_says_so_and_takes_its_budget(racer: Racer) -> None:
+    result = hold(
+        racer,
+        apart,
+        Uniform(1, 50_000),
+        budget_seconds=0.2,
+        seed=1,
+        window_ns=50_000,
+        legal=OK,
+        has_to_meet=False,
+    )
+    assert result.rounds and not result.met
+    assert 0.2 <= result.seconds < 0.8

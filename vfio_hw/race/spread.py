@@ -72,17 +72,6 @@ class RaceResult:
         return self.rounds / self.seconds
 
 
-class NotMet(HarnessError):
-    """In none of the rounds two actors met: each came to a legal end, but that was no race.
-
-    :ivar result: what the rounds came to.
-    """
-
-    def __init__(self, result: RaceResult, text: str) -> None:
-        super().__init__(text)
-        self.result = result
-
-
 class Chooser(Protocol):
     """Chooses how far each actor's offset is moved in each round, and is told what came of it."""
 
@@ -141,9 +130,11 @@ def hold(
     legal: Collection[tuple[str, ...]],
     judge: Judge | None = None,
     tell: Tell = lambda _: None,
+    has_to_meet: bool = True,
 ) -> RaceResult:
     """Runs rounds until the budget is spent; every outcome was legal, and some rounds were met.
 
+    :param has_to_meet: whether rounds in which nobody met anybody are no race; else ``met`` tells.
     :param scene: prepares the world for one round and returns the programs.
     :param tell: is told of the race when it begins, without a complaint, and of its failure.
     :raises KernelSplat: an outcome that is not legal, a complaint of the judge's, or a hang; says
@@ -153,7 +144,7 @@ def hold(
     result = RaceResult(seed)
     began = time.monotonic()
     title = ""
-    while result.seconds < budget_seconds * (1 if result.met else PATIENCE):
+    while result.seconds < budget_seconds * (PATIENCE if has_to_meet and not result.met else 1):
         result.rounds += 1
         prepared = scene()
         shifts = chooser.choose(prepared.actors)
@@ -189,9 +180,8 @@ def hold(
         result.seconds = time.monotonic() - began
     if not result.rounds:
         raise HarnessError(f"no round fits in {budget_seconds:g} s: give the race some time")
-    if not result.met:
-        raise NotMet(
-            result,
+    if has_to_meet and not result.met:
+        raise HarnessError(
             f"the race was not held: {title} never met in {result.rounds} rounds: make the window "
             f"of {window_ns} ns smaller, or let the actors hold longer what they get",
         )

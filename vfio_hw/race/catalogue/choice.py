@@ -15,10 +15,15 @@ SAMPLE = 100
 
 @dataclass(frozen=True)
 class Chosen:
-    """A pair and its seconds; None: the share of a race's time that each pair gets."""
+    """A pair and its seconds; None: the share of a race's time that each pair gets.
+
+    :param alone: nothing else is asked for, and it is given its time: it has to be a race. Of many
+        pairs some have so little time that nobody meets anybody, which the coverage tells.
+    """
 
     pair: Pair
     seconds: float | None = None
+    alone: bool = False
 
 
 @cache
@@ -53,7 +58,11 @@ def _listed(words: Sequence[str]) -> Iterator[Chosen]:
                 f"the matrix has no pair {name}: vfio-hw race --list names the operations and"
                 " disruptions"
             )
-        yield Chosen(by_name[name], _seconds(name, text) if equals else None)
+        yield Chosen(
+            by_name[name],
+            _seconds(name, text) if equals else None,
+            alone=bool(equals) and len(words) == 1,
+        )
 
 
 def _seconds(name: str, text: str) -> float:
