@@ -127,8 +127,7 @@ OPERATIONS = (
         "VFIO_IOMMU_DIRTY_PAGES_GET_BITMAP",
         _SCENES,
         dirtied,
-        REQUESTING
-        + legal("EINVAL", "the mapping is gone, which the range then cuts", under=UNMAPPED),
+        REQUESTING,
         frozenset({MAPPED}),
     ),
 )

@@ -30,7 +30,6 @@ INTX_ON = "INTx is armed"
 KVM_ADDED = "KVM is told of the group"
 KVM_DELETED = "KVM forgets the group"
 MIGRATES = "the migration state changes"
-LOGS = "the logging of DMA begins or ends"
 SLEEPS = "low power is allowed or not"
 CREATED = "another mediated device is created"
 

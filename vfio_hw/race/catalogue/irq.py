@@ -105,35 +105,32 @@ def ioeventfd(world: World) -> tuple[Step, ...]:
     )
 
 
-def _interrupts(name: str, steps: _Steps, other: str, does: frozenset[str]) -> Operation:
+def _interrupts(
+    name: str, steps: _Steps, other: str, does: frozenset[str], own: tuple[Legal, ...] = ()
+) -> Operation:
     excluded = "one of INTx, MSI and MSI-X at a time: linux/vfio.h, VFIO_DEVICE_SET_IRQS"
-    gone = "nothing is armed any more: the action has nothing to act on"
     return Operation(
         name,
         IN_USE,
         steps,
-        alone()
-        + loses(CLOSED_DEVICE)
-        + legal("EINVAL", excluded, under=other, kinds=PCI)
-        + _unarmed(gone),
+        alone() + loses(CLOSED_DEVICE) + legal("EINVAL", excluded, under=other) + own,
         does,
         INTERRUPTING,
     )
 
 
-def _unarmed(reason: str) -> tuple[Legal, ...]:
-    return legal("EINVAL", reason, under=IRQS_OFF)
-
-
+_NONE_ARMED = legal(
+    "EINVAL", "nothing is armed any more: the action has nothing to act on", under=IRQS_OFF
+)
 _MSI, _INTX = frozenset({MSI_ON, IRQS_OFF}), frozenset({INTX_ON, IRQS_OFF})
 
 OPERATIONS = (
     _interrupts("arm_MSI", _arming(None), INTX_ON, _MSI),
-    _interrupts("disarm_MSI", _acting(None, _OFF, 0), INTX_ON, _MSI),
-    _interrupts("trigger_MSI", _acting(None, _OFF, 1), INTX_ON, _MSI),
+    _interrupts("disarm_MSI", _acting(None, _OFF, 0), INTX_ON, _MSI, _NONE_ARMED),
+    _interrupts("trigger_MSI", _acting(None, _OFF, 1), INTX_ON, _MSI, _NONE_ARMED),
     _interrupts("arm_INTx", _arming(INTX), MSI_ON, _INTX),
-    _interrupts("mask_INTx", _acting(INTX, _MASK, 1), MSI_ON, _INTX),
-    _interrupts("unmask_INTx", _acting(INTX, _UNMASK, 1), MSI_ON, _INTX),
+    _interrupts("mask_INTx", _acting(INTX, _MASK, 1), MSI_ON, _INTX, _NONE_ARMED),
+    _interrupts("unmask_INTx", _acting(INTX, _UNMASK, 1), MSI_ON, _INTX, _NONE_ARMED),
     on_device("arm_REQ", asking_to_release, kinds=PCI),
     on_device("VFIO_DEVICE_IOEVENTFD", ioeventfd, kinds=PCI),
 )
