@@ -11,7 +11,6 @@ from vfio_hw.race.catalogue.effects import (
     CLOSED_IOMMUFD,
     CLOSED_KVM_VFIO,
     CLOSED_VM,
-    CREATED,
     DETACHED,
     IRQS_OFF,
     KVM_DELETED,
@@ -99,8 +98,8 @@ DISRUPTIONS = (
         _EVERYWHERE,
         removal.unloaded,
         alone()
-        + legal("EAGAIN", "an open device holds its driver's module", scenes=_OPENED)
-        + legal("EAGAIN", "the device was open", under=(OPENED_DEVICE, BOUND, CREATED)),
+        + legal("EAGAIN", "vfio_df_open() holds the driver's module", scenes=_IN_USE)
+        + legal("EAGAIN", "vfio_df_open() held the module", under=(OPENED_DEVICE, BOUND)),
         frozenset({UNLOADED}),
         MEDIATED,
     ),

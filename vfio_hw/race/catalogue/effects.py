@@ -31,7 +31,6 @@ KVM_ADDED = "KVM is told of the group"
 KVM_DELETED = "KVM forgets the group"
 MIGRATES = "the migration state changes"
 SLEEPS = "low power is allowed or not"
-CREATED = "another mediated device is created"
 
 
 def loses(*effects: str) -> tuple[Legal, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vfio_hw.host.mdev import DEVICES
-from vfio_hw.race.catalogue.effects import CREATED, GONE, REMOVED, UNLOADED
+from vfio_hw.race.catalogue.effects import GONE, REMOVED, UNLOADED
 from vfio_hw.race.catalogue.entry import MEDIATED, Operation, alone, legal
 from vfio_hw.race.catalogue.subject import World
 from vfio_hw.race.program import Slot, Step, close, openat, read, write_file
@@ -60,8 +60,7 @@ OPERATIONS = (
         ("nothing", "legacy"),
         created,
         alone("ok+ok") + legal("ENOENT+skipped ok+ENODEV", _NO_PARENT, under=UNLOADED),
-        frozenset({CREATED}),
-        MEDIATED,
+        kinds=MEDIATED,
     ),
     Operation(
         "remove_mdev",
