@@ -54,6 +54,11 @@ class Limit:
     kinds: tuple[str, ...] = KINDS
     met_by: str = "open_cdev"
 
+    @property
+    def of_the_machine(self) -> bool:
+        """Whether all that runs on the machine meets it too."""
+        return self.around is not _as_it_is
+
     def before(self) -> tuple[Step, ...]:
         """The limit is reached, for the thread or its process."""
         return (*self._limited(True), *self._capable(False))
