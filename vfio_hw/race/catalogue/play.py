@@ -1,7 +1,6 @@
 """A pair as rounds of the engine: its programs, and what the times of a round must say."""
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -14,13 +13,15 @@ from vfio_hw.race.judges import removal_in_time
 from vfio_hw.race.outcome import Call, Round
 from vfio_hw.race.program import Slot, Step, close
 from vfio_hw.race.racer import Actor, Racer
-from vfio_hw.race.spread import Scene
+from vfio_hw.race.spread import Judge, Scene, Tell, hold
 
 # What opens a device, by its label; a duplicate is one more descriptor to be closed.
 _OPENS = ("VFIO_GROUP_GET_DEVICE_FD", "open /dev/vfio/devices/", "dup for")
 _LEAST_WINDOW_NS = 20_000
 # The first is slow under an emulator, which sees the code for the first time.
 _MEASURED = 3
+# Seconds in which no second round begins.
+_ONE_ROUND = 1e-9
 
 
 def scene_of(
@@ -89,16 +90,47 @@ class Aim:
         return replace(scene, actors=actors)
 
 
-def aimed(racer: Racer, scene: Callable[[], Scene]) -> Aim:
-    """Measured in the fastest of some rounds: in others an actor's CPU had other things to do."""
-    measured: list[Sequence[tuple[int, int]]] = []
+class _Measured:
+    """Moves nobody, and keeps what each actor took in each round."""
+
+    def __init__(self) -> None:
+        self.rounds: list[Sequence[tuple[int, int]]] = []
+
+    def choose(self, actors: Sequence[Actor]) -> list[int]:
+        return [0] * len(actors)
+
+    def tell(self, actors: Sequence[Actor], shifts: Sequence[int], played: Round) -> None:
+        self.rounds.append([_measured(calls, played.released_ns) for calls in played.actors])
+
+
+def aimed(
+    racer: Racer,
+    scene: Callable[[], Scene],
+    *,
+    seed: int,
+    legal: Collection[tuple[str, ...]],
+    judge: Judge | None = None,
+    tell: Tell = lambda _: None,
+) -> Aim:
+    """Measured in the fastest of some rounds: in others an actor's CPU had other things to do.
+
+    They are rounds like others: see :func:`vfio_hw.race.spread.hold`, also of what it raises.
+    """
+    measured = _Measured()
     for _ in range(_MEASURED):
-        began = time.monotonic()
-        prepared = scene()
-        played = racer.round(prepared.prologue, prepared.actors, prepared.epilogue)
-        seconds = time.monotonic() - began
-        measured.append([_measured(calls, played.released_ns) for calls in played.actors])
-    fastest = min(measured, key=lambda actors: sum(map(sum, actors)))
+        seconds = hold(
+            racer,
+            scene,
+            measured,
+            budget_seconds=_ONE_ROUND,
+            seed=seed,
+            window_ns=_LEAST_WINDOW_NS,
+            legal=legal,
+            judge=judge,
+            tell=tell,
+            has_to_meet=False,
+        ).seconds
+    fastest = min(measured.rounds, key=lambda actors: sum(map(sum, actors)))
     leads, spans = zip(*fastest, strict=True)
     offsets = tuple(max(leads) - lead for lead in leads)
     return Aim(offsets, max(_LEAST_WINDOW_NS, *spans), seconds)
