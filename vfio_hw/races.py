@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from vfio_hw import cache, guest
 from vfio_hw.errors import HarnessError
@@ -62,7 +63,7 @@ def select(args: argparse.Namespace, planned: Sequence[tuple[str, float]]) -> No
 
 def note(kernel: str, release: str, results: Sequence[Result]) -> None:
     """Keep what the pairs among the results came to, and say how far the matrix is covered."""
-    tests = [(name, each.properties) for each in results if (name := _pair(each))]
+    tests = [(name, _had(each)) for each in results if (name := _pair(each))]
     if not tests:
         return
     from vfio_hw.race import ledger
@@ -80,6 +81,12 @@ def note(kernel: str, release: str, results: Sequence[Result]) -> None:
 
 
 def _pair(result: Result) -> str | None:
-    """The pair of a test that ran to its end."""
     match = _TEST.fullmatch(result.test)
-    return match[1] if match and "edges" in result.properties else None
+    return match[1] if match else None
+
+
+def _had(result: Result) -> dict[str, Any]:
+    """What a pair has had: what its test recorded, or its time alone if that did not end well."""
+    if "edges" in result.properties:
+        return result.properties
+    return {"seconds": result.seconds, "skipped": result.verdict == "skipped"}

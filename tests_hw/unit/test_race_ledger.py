@@ -46,6 +46,17 @@ def test_of_equals_the_seed_chooses():
     assert first == again != other
 
 
+def test_who_failed_comes_after_its_equals_and_who_was_skipped_last():
+    ledger = Ledger("7.3")
+    ledger.note("7.3", [(name, had(5)) for name in NAMES[2:]])
+    ledger.note("7.3", [("pair0", {"seconds": 3.0}), ("pair1", {"seconds": 0.1, "skipped": True})])
+    first = plan(ledger, NAMES, EACH, seed=1)
+    assert [name for name, _ in first] == ["pair0"]
+    assert "pair1" not in dict(plan(ledger, NAMES, 9 * EACH, seed=1))
+    ledger.note("7.3", [("pair1", had(0))])
+    assert [name for name, _ in plan(ledger, NAMES, EACH, seed=1)] == ["pair1"]
+
+
 def test_a_budget_that_is_too_small_is_refused():
     with pytest.raises(HarnessError, match="too small for one pair"):
         plan(Ledger(), NAMES, 1.0, seed=1)

@@ -98,11 +98,15 @@ def test_what_pairs_came_to_is_kept_and_told(asked, monkeypatch):
     results = [
         Result(f"{name}[{PAIR}]", "passed", 3.0, properties=properties),
         Result(f"{name}[open_cdev-against-detach-edu]", "failed", 3.0),
+        Result(f"{name}[open_cdev-against-detach-nvme]", "skipped", 0.1),
         Result("tests_hw/irq/test_info.py::test_one", "passed", 0.1),
     ]
     races.note("latest", "7.3", results)
     assert read("latest").pairs[PAIR].near == 3
-    assert len(read("latest").pairs) == 1
+    assert len(read("latest").pairs) == 3
+    assert (failed := read("latest").pairs["open_cdev-against-detach-edu"]).seconds == 3.0
+    assert not failed.skipped and not failed.rounds
+    assert read("latest").pairs["open_cdev-against-detach-nvme"].skipped
     assert "of 1 of " in said[-1]
-    races.note("latest", "7.3", results[2:])
+    races.note("latest", "7.3", results[3:])
     assert len(said) == 1

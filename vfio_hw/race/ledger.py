@@ -26,6 +26,7 @@ class Spent:
 
     :param near: rounds that were played at an edge.
     :param held: how many edges were found and held, at most in one test.
+    :param skipped: whether it could not be the last time, for the kernel or its devices.
     """
 
     seconds: float = 0.0
@@ -33,14 +34,17 @@ class Spent:
     met: int = 0
     near: int = 0
     held: int = 0
+    skipped: bool = False
 
     def add(self, properties: Mapping[str, Any]) -> None:
-        """One more test of the pair, by what it recorded."""
+        """One more test of the pair, by what it recorded; one that failed has its seconds only."""
         self.seconds = round(self.seconds + float(properties["seconds"]), 3)
-        self.rounds += int(properties["rounds"])
-        self.met += int(properties["met"])
-        self.near += int(properties["near"])
-        self.held = max(self.held, sum(1 for edge in properties["edges"] if edge["held"]))
+        self.rounds += int(properties.get("rounds", 0))
+        self.met += int(properties.get("met", 0))
+        self.near += int(properties.get("near", 0))
+        edges = properties.get("edges", ())
+        self.held = max(self.held, sum(1 for edge in edges if edge["held"]))
+        self.skipped = bool(properties.get("skipped", False))
 
 
 @dataclass
@@ -68,8 +72,8 @@ class Ledger:
 def plan(ledger: Ledger, names: Sequence[str], budget: float, seed: int) -> list[tuple[str, float]]:
     """How many seconds each pair gets: most those with the fewest rounds at an edge.
 
-    A budget that does not suffice for all goes to the pairs that have had the least; of equals the
-    seed chooses.
+    A budget that does not suffice for all goes to the pairs that have had the least, and last to
+    those that were skipped; of equals the seed chooses.
 
     :param budget: seconds in all.
     :raises HarnessError: not one pair fits into it.
@@ -82,7 +86,7 @@ def plan(ledger: Ledger, names: Sequence[str], budget: float, seed: int) -> list
     ranked.sort(key=partial(_had, ledger))
     taken = ranked[: int(budget / each)]
     left = budget - each * len(taken)
-    weights = [1 / (1 + _had(ledger, name)[0]) for name in taken]
+    weights = [1 / (1 + _had(ledger, name)[1]) for name in taken]
     total = sum(weights)
     return [
         (name, round(LEAST_SECONDS + left * weight / total, 2))
@@ -90,9 +94,9 @@ def plan(ledger: Ledger, names: Sequence[str], budget: float, seed: int) -> list
     ]
 
 
-def _had(ledger: Ledger, name: str) -> tuple[int, float]:
+def _had(ledger: Ledger, name: str) -> tuple[bool, int, float]:
     spent = ledger.pairs.get(name, Spent())
-    return spent.near, spent.seconds
+    return spent.skipped, spent.near, spent.seconds
 
 
 def read(kernel: str) -> Ledger:
@@ -106,7 +110,7 @@ def read(kernel: str) -> Ledger:
 def write(kernel: str, ledger: Ledger) -> None:
     """Put the ledger of a kernel in the place of the one that is there.
 
-    The caller holds the lock :data:`NAME` of the cache.
+    The caller holds the lock ``races`` of the cache.
     """
     path = cache.directory() / NAME
     whole = _whole(path)
