@@ -55,13 +55,13 @@ def test_an_open_that_meets_a_reset_is_refused_and_leaves_nothing(subject, by_na
 @pytest.mark.promise("P6")
 @EITHER
 @pytest.mark.parametrize("disruption", ["kvm_forgets", "close_vm_elsewhere"])
-def test_an_open_takes_the_kvm_that_is_there_or_none(subject, disruption, by_name: ByName):
+def test_a_device_is_opened_while_its_kvm_goes(subject, disruption, by_name: ByName):
     by_name(["VFIO_GROUP_GET_DEVICE_FD"], disruption)
 
 
 @pytest.mark.promise("P6")
 @EITHER
-def test_a_close_gives_back_the_kvm_that_its_open_took(subject, by_name: ByName):
+def test_a_device_is_closed_while_its_kvm_goes(subject, by_name: ByName):
     """While KVM forgets the group, and the machine's last descriptor is closed."""
     by_name(["close_device", "close_vm"], "kvm_forgets")
 
@@ -85,7 +85,7 @@ def test_a_parent_goes_while_its_device_is_opened(subject, user, by_name: ByName
 @pytest.mark.promise("P1", "P4")
 @MDEV
 @pytest.mark.parametrize("user", ["open_cdev", "open_group"])
-def test_a_number_that_is_reused_is_of_the_new_device(subject, user, by_name: ByName):
+def test_a_node_is_opened_while_another_device_takes_its_number(subject, user, by_name: ByName):
     """The node of a device that goes, and whose number the next one gets at once."""
     by_name([user], replaced())
 
