@@ -24,8 +24,10 @@ Judge = Callable[[Round], str | None]
 # Is told of a race.
 Tell = Callable[[Failure], None]
 
-# A race in which nobody met anybody goes on for so many times its budget, and is an error then.
+# A race in which nobody met anybody goes on for so many times its budget, and at least so many
+# rounds, each of which may take as long on a busy machine; it is an error then.
 PATIENCE = 4
+_LEAST_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def hold(
     result = RaceResult(seed)
     began = time.monotonic()
     title = ""
-    while result.seconds < budget_seconds * (PATIENCE if has_to_meet and not result.met else 1):
+    while _goes_on(result, budget_seconds, has_to_meet):
         result.rounds += 1
         prepared = scene()
         shifts = chooser.choose(prepared.actors)
@@ -186,6 +188,12 @@ def hold(
             f"of {window_ns} ns smaller, or let the actors hold longer what they get",
         )
     return result
+
+
+def _goes_on(result: RaceResult, budget_seconds: float, has_to_meet: bool) -> bool:
+    if result.met or not has_to_meet:
+        return result.seconds < budget_seconds
+    return result.seconds < PATIENCE * budget_seconds or 0 < result.rounds < _LEAST_ROUNDS
 
 
 def met(played: Round) -> bool:
