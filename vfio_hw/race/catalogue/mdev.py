@@ -45,7 +45,7 @@ def counted(world: World) -> Sequence[Step]:
 
 #: Of several who remove a device one does: the others find the attribute gone, or going.
 ONE_REMOVES = legal(
-    "ENOENT+skipped ok+ENODEV",
+    "ENOENT+skipped ENODEV+skipped ok+ENODEV",
     "mdev_device_remove(), or kernfs_get_active(): somebody else removes the device",
     under=GONE,
     kinds=MEDIATED,
@@ -59,7 +59,8 @@ OPERATIONS = (
         "create_mdev",
         ("nothing", "legacy"),
         created,
-        alone("ok+ok") + legal("ENOENT+skipped ok+ENODEV", _NO_PARENT, under=UNLOADED),
+        alone("ok+ok")
+        + legal("ENOENT+skipped ENODEV+skipped ok+ENODEV", _NO_PARENT, under=UNLOADED),
         kinds=MEDIATED,
     ),
     Operation(
