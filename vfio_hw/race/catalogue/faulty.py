@@ -97,6 +97,10 @@ class Nth:
         answer = syscall("pread64", self._file, self._world.answer, 16, 0, label="count")
         return answer, write(self._file, b"0"), close(self._file)
 
+    def left(self) -> int:
+        """How many were left to count when the calls had ended."""
+        return int(self._world.answered().partition(b"\n")[0])
+
     def fired(self, played: Round) -> bool:
         """The Nth was reached."""
         count = next(call for call in played.actors[0] if call.step.label == "count")
