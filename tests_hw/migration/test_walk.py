@@ -4,94 +4,124 @@ What the other files check one step from a fresh start, a device that has been e
 do. The ways are drawn by the seed. Source: linux/vfio.h, ``enum vfio_device_mig_state``.
 """
 
+import contextlib
 import errno
-import random
-from dataclasses import dataclass, field
 
+import hypothesis
 import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from hypothesis.strategies import integers, sampled_from
 
+from vfio_hw.host.mdev import Mdev
 from vfio_hw.uapi import lib
-from vfio_hw.vfio.device import Device
 from vfio_hw.vfio.migration import STATES, DataFile, set_state, set_state_errno, state
 from vfio_hw.vfio.opened import opened
 
-STEPS = 150
-NAMES = {number: name for name, number in STATES.items()}
 RUNNING, STOP_COPY, RESUMING = STATES["RUNNING"], STATES["STOP_COPY"], STATES["RESUMING"]
 PRE_COPY = {STATES["PRE_COPY"], STATES["PRE_COPY_P2P"]}
 SAVING = PRE_COPY | {STOP_COPY}
 # A register of a serial port that only remembers. Source: linux/serial_reg.h, UART_SCR.
 SCRATCH = 7
+WALKS = settings(
+    max_examples=8,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    # To shrink a way is to go a hundred more: a test that fails would be taken for one that hangs.
+    phases=[Phase.generate],
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
 
 
-@dataclass
-class Walk:
+class Walk(RuleBasedStateMachine):
     """A device, and what it should be: its state, what it remembers, its session and its data."""
 
-    device: Device
-    draw: random.Random
-    state: int = RUNNING
-    value: int = 0
-    session: DataFile | None = None
-    said: bytes = b""
-    image: bytes = b""
-    remembered: int = 0  # by who goes on from the image
-    way: list[str] = field(default_factory=list)
+    def __init__(self, mdev: Mdev, mode: str) -> None:
+        super().__init__()
+        self._open = contextlib.ExitStack()
+        self.device = self._open.enter_context(opened(mdev.path, mode)).device
+        self.state, self.value = RUNNING, self._scratch()
+        self.session: DataFile | None = None
+        self.said = self.image = b""
+        self.remembered = 0  # by who goes on from the image
 
-    def step(self) -> None:
-        """One change of state, reset or use of the device, and what must come of it."""
-        what = self.draw.choice(["go"] * 6 + ["remember", "read", "reset"])
-        self.way = [*self.way[-8:], what]
-        getattr(self, f"_{what}")()
-        assert state(self.device) == self.state, self.way
-        assert self._scratch() == self.value, self.way
+    @initialize(value=integers(0, 255))
+    def makes_an_image(self, value: int) -> None:
+        """So that there is something to go on from."""
+        self.remember(value)
+        self.go("STOP_COPY")
+        self.read(1 << 20)
+        self.go("RUNNING")
+        assert self.image
 
-    def _go(self) -> None:
-        new = self.draw.choice(list(NAMES))
-        self.way[-1] = NAMES[new]
-        old = self.state
+    @invariant()
+    def is_what_it_should_be(self) -> None:
+        assert state(self.device) == self.state
+        assert self._scratch() == self.value
+
+    @rule(name=sampled_from(sorted(STATES)))
+    def go(self, name: str) -> None:
+        """A change of state, or of none."""
+        old, new = self.state, STATES[name]
         if old == STOP_COPY and new in PRE_COPY:
-            assert set_state_errno(self.device, new) == errno.EINVAL, self.way
+            assert set_state_errno(self.device, new) == errno.EINVAL
             return
         if old == RESUMING and new != RESUMING:
-            if not self.image:
-                return
             self.session.write(self.image)
             self.value = self.remembered
         started = set_state(self.device, new)
         keeps = old == new or (old in SAVING and new in SAVING)
-        assert (started is not None) == (new in {*SAVING, RESUMING} and not keeps), self.way
+        assert (started is not None) == (new in {*SAVING, RESUMING} and not keeps)
         if not keeps:
             self._end()
             self.session = started
         self.state = new
+
+    # A device that is stopped is not to be touched.
+    @precondition(lambda self: self.state in (RUNNING, STATES["RUNNING_P2P"]))
+    @rule(value=integers(0, 255))
+    def remember(self, value: int) -> None:
+        self.value = value
+        self.device.region(lib.VFIO_PCI_BAR0_REGION_INDEX).put(SCRATCH, 1, value)
+
+    @precondition(lambda self: self.state in SAVING)
+    @rule(size=sampled_from([1, 16, 1 << 20]))
+    def read(self, size: int) -> None:
+        if self.state in PRE_COPY:
+            self.said += self.session.read(size)
+        else:
+            self.said += self.session.read_all()
+            self.image, self.remembered = self.said, self.value
+
+    @rule()
+    def reset(self) -> None:
+        self.device.reset()
+        self._end()
+        self.state, self.value = RUNNING, self._scratch()
+
+    def teardown(self) -> None:
+        """A session of RESUMING is not left to the next user."""
+        with self._open:
+            self.device.reset()
+            if self.session:
+                self.session.close()
 
     def _end(self) -> None:
         """The session that there was is over."""
         if self.session:
             ended = self.session.read_errno if self.state in SAVING else None
             answer = ended() if ended else self.session.write_errno(b"more")
-            assert answer == errno.ENODEV, self.way
+            assert answer == errno.ENODEV
             self.session.close()
         self.session, self.said = None, b""
-
-    def _remember(self) -> None:
-        # A device that is stopped is not to be touched.
-        if self.state in (RUNNING, STATES["RUNNING_P2P"]):
-            self.value = self.draw.randrange(256)
-            self.device.region(lib.VFIO_PCI_BAR0_REGION_INDEX).put(SCRATCH, 1, self.value)
-
-    def _read(self) -> None:
-        if self.state in PRE_COPY:
-            self.said += self.session.read(self.draw.choice([1, 16, 1 << 20]))
-        elif self.state == STOP_COPY:
-            self.said += self.session.read_all()
-            self.image, self.remembered = self.said, self.value
-
-    def _reset(self) -> None:
-        self.device.reset()
-        self._end()
-        self.state, self.value = RUNNING, self._scratch()
 
     def _scratch(self) -> int:
         return self.device.region(lib.VFIO_PCI_BAR0_REGION_INDEX).get(SCRATCH, 1)
@@ -101,14 +131,5 @@ class Walk:
 @pytest.mark.promise("P3")
 @pytest.mark.parametrize("mode", ["vfio_type1v2_iommu", "iommufd"])
 def test_a_long_way_through_the_states_ends_as_a_short_one_does(mtty, mode, pytestconfig):
-    with opened(mtty.path, mode) as user:
-        walk = Walk(user.device, random.Random(pytestconfig.option.seed))
-        walk.value = walk._scratch()
-        try:
-            for _ in range(STEPS):
-                walk.step()
-        finally:
-            # A session of RESUMING is not left to the next user.
-            user.device.reset()
-            if walk.session:
-                walk.session.close()
+    walk = hypothesis.seed(pytestconfig.option.seed)(lambda: Walk(mtty, mode))
+    run_state_machine_as_test(walk, settings=WALKS)
