@@ -115,7 +115,10 @@ DISRUPTIONS = (
         "device_reset",
         _OPENED,
         device.reset,
-        alone() + loses(CLOSED_DEVICE) + resets(),
+        alone()
+        + legal("EINVAL", "vfio_device_fops_unl_ioctl() asks for BIND first", scenes=("node",))
+        + loses(CLOSED_DEVICE)
+        + resets(),
         frozenset({RESET}),
         (*MEDIATED, *RESETTABLE),
     ),
