@@ -68,7 +68,7 @@ def test_a_device_is_closed_while_its_kvm_goes(subject, by_name: ByName):
 
 @pytest.mark.promise("P3")
 @MDEV
-@pytest.mark.parametrize("user", ["create_mdev", "remove_mdev", "read_available_instances"])
+@pytest.mark.parametrize("user", ["create_mdev", "remove_mdev"])
 def test_a_parent_goes_while_its_devices_come_and_go(subject, user, by_name: ByName):
     by_name([user], "module_unload")
 
