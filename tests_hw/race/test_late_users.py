@@ -117,6 +117,10 @@ def test_a_node_is_gone_when_its_entry_in_sysfs_is(subject, whose, by_name: ByNa
         steps,
         alone("ok+ok+ok")
         + legal("ok+ok+ENOENT ok+ok+ENXIO ok+ok+ENODEV", "it went meanwhile", under=REMOVED)
-        + legal("ok+ENODEV+ENOENT ENOENT+skipped+ENOENT", "device_del()", under=REMOVED),
+        + legal(
+            "ok+ENODEV+ENOENT ENODEV+skipped+ENOENT ENOENT+skipped+ENOENT",
+            "device_del()",
+            under=REMOVED,
+        ),
     )
     by_name([user], removal(subject.kind))
