@@ -1,13 +1,15 @@
 """Hindered operations: what is put where, and what is complained of."""
 
 import errno
+import random
 from types import SimpleNamespace
 
 import pytest
 
 from vfio_hw.race.catalogue.entry import Operation, alone, legal
-from vfio_hw.race.catalogue.faulty import FAULTS, Hindered, Tried, around
+from vfio_hw.race.catalogue.faulty import FAULTS, SPARED, Drawn, Hindered, Nth, Tried, around
 from vfio_hw.race.catalogue.limits import LIMITS
+from vfio_hw.race.catalogue.pairs import operation_named
 from vfio_hw.race.program import syscall, write_file
 from vfio_hw.race.racer import Actor, Racer
 
@@ -59,6 +61,41 @@ def test_of_a_pair_only_the_first_user_may_be_hindered():
     assert ("ok+ok", "EBUSY") not in outcomes
     assert ("ok+ok", "ENOMEM") not in outcomes
     assert ("EIO+skipped", "ok") not in outcomes
+
+
+def counted(outcome: str) -> SimpleNamespace:
+    """A round whose count of what was left came to that."""
+    call = SimpleNamespace(step=SimpleNamespace(label="count"), outcome=outcome)
+    return SimpleNamespace(actors=[[call]])
+
+
+def test_the_nth_has_failed_when_none_is_left_and_the_answer_was_had():
+    answer = b"0\n8\n\0"
+    nth = Nth(SimpleNamespace(answered=lambda: answer, answer=0), 3)
+    assert nth.fired(counted("ok"))
+    assert not nth.fired(counted("EFAULT"))
+    answer = b"17\n"
+    assert not nth.fired(counted("ok")) and nth.left() == 17
+
+
+def test_the_first_thing_fails_first_and_then_any_of_those_that_there_are():
+    """An operation in which seven can fail."""
+    number, numbers = 0, []
+    world = SimpleNamespace(answered=lambda: b"%d\n" % max(0, number - 7), answer=0)
+    drawn = Drawn(random.Random(1))
+    for _ in range(200):
+        number = drawn.hinder(world).number
+        drawn.tell(counted("ok"))
+        numbers.append(number)
+    assert numbers[0] == 1
+    assert {*range(1, 8)} <= {*numbers} and max(numbers) <= 14
+    assert drawn.rounds == 200
+    assert drawn.fired == sum(number <= 7 for number in numbers) > 100
+
+
+@pytest.mark.parametrize("name", SPARED)
+def test_what_is_spared_is_an_operation(name):
+    assert operation_named(name).name == name
 
 
 def test_a_limit_is_reached_between_its_steps_and_no_longer(tmp_path):

@@ -1,8 +1,9 @@
 """An operation in which something fails that hardly ever does: an allocation, a copy, a limit."""
 
 import os
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from vfio_hw.host.injection import FAIL_NTH
@@ -15,6 +16,20 @@ from vfio_hw.race.racer import Actor, Racer
 
 #: What a call may say of memory that is not to be had, and of a copy that fails.
 FAULTS = frozenset({"ENOMEM", "EFAULT"})
+
+#: Operations in whose decisive calls nothing can be made to fail.
+SPARED = {
+    **dict.fromkeys(
+        ("close_group", "close_container", "close_device", "close_vm", "close_kvm_vfio"),
+        "a close only gives back",
+    ),
+    **dict.fromkeys(
+        ("VFIO_CHECK_EXTENSION", "VFIO_GROUP_UNSET_CONTAINER", "VFIO_DEVICE_RESET", "dup_device"),
+        "its argument is a number, and what it needs is there",
+    ),
+    "VFIO_GROUP_SET_CONTAINER": "get_user(), which fetches its argument, is never made to fail",
+    "read_mapped_BAR": "a load: where its page table is there already, the fault needs nothing",
+}
 
 
 class Hindrance(Protocol):
@@ -81,15 +96,15 @@ class Hindered(frozenset[tuple[str, ...]]):
 class Nth:
     """Lets the Nth allocation or copy fail."""
 
-    def __init__(self, world: World, nth: int) -> None:
-        self._world, self._nth = world, nth
+    def __init__(self, world: World, number: int) -> None:
+        self._world, self.number = world, number
         self._file = Slot("fail-nth")
 
     def before(self) -> tuple[Step, ...]:
         """From here on they are counted."""
         return (
             openat(FAIL_NTH, os.O_RDWR, into=self._file),
-            write(self._file, str(self._nth).encode()),
+            write(self._file, str(self.number).encode()),
         )
 
     def after(self) -> tuple[Step, ...]:
@@ -101,11 +116,44 @@ class Nth:
         """How many were left to count when the calls had ended."""
         return int(self._world.answered().partition(b"\n")[0])
 
-    def fired(self, played: Round) -> bool:
-        """The Nth was reached."""
+    def answered(self, played: Round) -> bool:
+        """How many were left is known."""
         count = next(call for call in played.actors[0] if call.step.label == "count")
         # The copy of the answer is counted too: when that one fails, the operation was spared.
-        return count.outcome == "ok" and self._world.answered().startswith(b"0")
+        return count.outcome == "ok"
+
+    def fired(self, played: Round) -> bool:
+        """The Nth was reached."""
+        return self.answered(played) and self.left() == 0
+
+
+@dataclass
+class Drawn:
+    """Lets something else fail in each round of a race, and counts the rounds in which it did.
+
+    The first round lets the first thing fail; how many there are turns out as rounds go by.
+    """
+
+    draw: random.Random
+    fired: int = 0
+    rounds: int = 0
+    _most: int = 1
+    _nth: Nth = field(init=False)
+
+    def hinder(self, world: World) -> Nth:
+        """What is in the way of the next round."""
+        self._nth = Nth(world, self.draw.randint(1, self._most))
+        return self._nth
+
+    def tell(self, played: Round) -> None:
+        """What came of it."""
+        self.rounds += 1
+        if self._nth.fired(played):
+            self.fired += 1
+            self._most = max(self._most, 2 * self._nth.number)
+        elif self._nth.answered(played):
+            # The round may have been refused early, and the next go further.
+            self._most = max(1, self._nth.number - self._nth.left())
 
 
 def around(
