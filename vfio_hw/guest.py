@@ -16,6 +16,7 @@ from vfio_hw.vm.machine import Guest
 from vfio_hw.vm.topology import topology
 
 DEFAULT_KERNEL = "latest"
+DEFAULT_MACHINE = "intel-iommu"
 
 # What vm/init.c mounts over the host's.
 _OWN = ("/dev", "/proc", "/sys", "/run")
@@ -62,9 +63,9 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--machine",
-        default="intel-iommu",
+        default=DEFAULT_MACHINE,
         metavar="NAME",
-        help="one of fixtures/machines (default: intel-iommu)",
+        help=f"one of fixtures/machines (default: {DEFAULT_MACHINE})",
     )
     parser.add_argument("--cpus", type=whole, default=2, help="of the guest (default: 2)")
     parser.add_argument("--memory", type=memory, default="2G", help="of the guest (default: 2G)")

@@ -47,7 +47,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     guest.add_arguments(parser)
     parser.add_argument("--seed", type=guest.whole, help="seed of all random choices")
     parser.add_argument("--results", type=Path, metavar="DIRECTORY", help="where the record goes")
-    parser.set_defaults(function=race)
+    # Not every pair can be on every machine.
+    parser.set_defaults(function=race, machine="")
 
 
 def race(args: argparse.Namespace) -> int:
@@ -59,6 +60,7 @@ def race(args: argparse.Namespace) -> int:
         return run.OK
     try:
         pair = _asked(args)
+        args.machine = _machine(args.machine, pair)
     except HarnessError as error:
         print(f"vfio-hw: {error}", file=sys.stderr)
         return run.USAGE
@@ -83,6 +85,19 @@ def _asked(args: argparse.Namespace) -> "Pair":
     if args.kind is None and not kinds:
         raise HarnessError(str(why_not(users, disruption, disruption.kinds[0])))
     return together(users, disruption, args.kind or kinds[0])
+
+
+def _machine(named: str, pair: "Pair") -> str:
+    """The machine to race the pair on.
+
+    :raises HarnessError: it can not be on the one that is named.
+    """
+    own = pair.disruption.machine
+    if named and own and named != own:
+        raise HarnessError(
+            f"{pair.disruption.name} can be on the machine {own} only: leave --machine {named} out"
+        )
+    return named or own or guest.DEFAULT_MACHINE
 
 
 def _as_run(args: argparse.Namespace, name: str) -> argparse.Namespace:

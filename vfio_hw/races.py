@@ -43,9 +43,9 @@ def plan(args: argparse.Namespace) -> None:
     if args.selection or args.quick or any(word.startswith("--pairs") for word in args.rest):
         raise HarnessError("--races chooses the tests itself: leave the selection out, or --races")
     from vfio_hw.race import ledger
-    from vfio_hw.race.catalogue.choice import matrix
+    from vfio_hw.race.catalogue.choice import matrix_on
 
-    names = [pair.name for pair in matrix()]
+    names = [pair.name for pair in matrix_on(args.machine)]
     budget = BUDGET_SECONDS if args.budget is None else args.budget
     planned = ledger.plan(ledger.read(args.kernel[0]), names, budget, args.seed)
     select(args, planned)

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from vfio_hw.fixtures import Paired
-from vfio_hw.fixtures.selection import pairs_of
+from vfio_hw.fixtures.selection import as_parameters, pairs_of
 from vfio_hw.race.catalogue.choice import Chosen
 from vfio_hw.race.catalogue.faulty import SPARED, Drawn
 from vfio_hw.race.catalogue.play import judge_of
@@ -21,11 +21,11 @@ ONE_OF = 10
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(
         ("subject", "chosen"),
-        [
-            pytest.param(each.pair.kind, each, id=each.pair.name)
+        as_parameters(
+            each
             for each in pairs_of(metafunc.config, every=ONE_OF)
             if each.pair.operation.name not in SPARED
-        ],
+        ),
         indirect=["subject"],
     )
 

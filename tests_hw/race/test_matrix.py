@@ -8,17 +8,14 @@ left. Which pairs run: see ``--pairs``.
 import pytest
 
 from vfio_hw.fixtures import Paired
-from vfio_hw.fixtures.selection import pairs_of
+from vfio_hw.fixtures.selection import as_parameters, pairs_of
 from vfio_hw.race.catalogue.choice import Chosen
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(
         ("subject", "chosen"),
-        [
-            pytest.param(each.pair.kind, each, id=each.pair.name)
-            for each in pairs_of(metafunc.config)
-        ],
+        as_parameters(pairs_of(metafunc.config)),
         indirect=["subject"],
     )
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from vfio_hw.fixtures.selection import operations_of, pairs_of, sweeps_of
-from vfio_hw.race.catalogue.choice import SAMPLE, matrix
+from vfio_hw.race.catalogue.choice import SAMPLE, matrix_on
 from vfio_hw.race.catalogue.pairs import OPERATIONS
 
 PAIR = "read_BAR-against-module_unload-mbochs"
@@ -13,7 +13,9 @@ PAIR = "read_BAR-against-module_unload-mbochs"
 
 def config(pairs: str = str(SAMPLE), seed: int = 1, args: tuple[str, ...] = ()):
     """What is read of pytest's configuration."""
-    return SimpleNamespace(option=SimpleNamespace(pairs=pairs, seed=seed), args=list(args))
+    return SimpleNamespace(
+        option=SimpleNamespace(pairs=pairs, seed=seed, machine=None), args=list(args)
+    )
 
 
 def test_the_seed_draws_and_all_are_all():
@@ -21,7 +23,7 @@ def test_the_seed_draws_and_all_are_all():
     assert len(drawn) == SAMPLE
     assert drawn == pairs_of(config()) != pairs_of(config(seed=2))
     assert pairs_of(config(), every=10) == drawn[::10]
-    assert len(pairs_of(config("all"), every=10)) == len(matrix())
+    assert len(pairs_of(config("all"), every=10)) == len(matrix_on(""))
 
 
 def test_every_operation_has_its_turn_alone():

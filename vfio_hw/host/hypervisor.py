@@ -71,6 +71,18 @@ class Hypervisor:
         """Let all processors of this guest stand still for so long; the host's clock goes on."""
         return self._answer({"pause": seconds}, "stop and cont", seconds + _PATIENCE)
 
+    def answered(self, number: int, *, within: float) -> bool:
+        """Whether a request of that number, which somebody else wrote here, has its answer.
+
+        :raises HarnessError: QEMU refused it.
+        """
+        end = time.monotonic() + within
+        while number not in self._answers:
+            if not self._listen(end):
+                return False
+        self._result(number, f"request {number}")
+        return True
+
     def monitor(self, line: str) -> str:
         """What QEMU's monitor for people says to a line that vfio_hw/vm/requests.py takes."""
         return str(self.ask("human-monitor-command", command_line=line).value)
@@ -114,10 +126,14 @@ class Hypervisor:
                     f"{what} was asked of QEMU, and nothing came back within {deadline:g} s: is"
                     " this guest one of vfio-hw's?"
                 )
+        value, answered_at = self._result(number, what)
+        return Answer(value, asked_at, answered_at)
+
+    def _result(self, number: int, what: str) -> tuple[Any, float]:
         said, answered_at = self._answers.pop(number)
         if "error" in said:
             raise HarnessError(f"QEMU refused {what}: {said['error'].get('desc', said['error'])}")
-        return Answer(said.get("return"), asked_at, answered_at)
+        return said.get("return"), answered_at
 
     def _listen(self, end: float) -> bool:
         """Take what has been said; False when there was nothing until ``end``."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import time
 from collections.abc import Callable
 from typing import Self
@@ -34,7 +35,11 @@ class Plugged:
         self._id = f"plugged-{next(_NUMBERS)}"
 
     def __enter__(self) -> Self:
-        """Plug it in.
+        self.plug()
+        return self
+
+    def plug(self) -> None:
+        """Plug it in, at first or when it is gone.
 
         :raises KernelSplat: the function did not appear.
         """
@@ -54,7 +59,6 @@ class Plugged:
             with contextlib.suppress(HarnessError):
                 self.pull()
             raise
-        return self
 
     def __exit__(self, *raised: object) -> None:
         if self.there:
@@ -72,6 +76,15 @@ class Plugged:
     def pull(self) -> None:
         """Ask the guest's kernel to give the device up; it is gone when the kernel has done so."""
         self._qemu.ask("device_del", id=self._id)
+
+    def pulling(self, number: int) -> bytes:
+        """What :meth:`pull` writes, for another process to write it to the same port.
+
+        :param number: by which the answer is known: :meth:`Hypervisor.answered`.
+        """
+        arguments = {"id": self._id}
+        request = {"id": number, "execute": "device_del", "arguments": arguments}
+        return json.dumps(request).encode() + b"\n"
 
     def must_go(self) -> None:
         """The function has left the bus, and QEMU the device, within 10 s.

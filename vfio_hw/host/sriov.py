@@ -31,19 +31,24 @@ def enabled(physical: PciFunction, number: int = 1) -> Iterator[list[PciFunction
     :raises KernelRefused: EINVAL or ENOENT when its driver makes none.
     :raises KernelSplat: they did not come, or go, within 10 s and one for each.
     """
-    deadline = _DEADLINE + number * _FOR_EACH
-    write_with_deadline(physical.path / "sriov_numvfs", f"{number}", deadline)
     try:
-        found = virtual(physical)
-        if len(found) != number:
-            raise HarnessError(
-                f"{physical} was asked for {number} virtual functions and has {len(found)}: see the"
-                " kernel log"
-            )
-        yield found
+        yield enable(physical, number)
     finally:
         if virtual(physical):
-            disabling(physical).must_return(deadline)
+            disabling(physical).must_return(_DEADLINE + number * _FOR_EACH)
+
+
+def enable(physical: PciFunction, number: int) -> list[PciFunction]:
+    """Make it have so many virtual functions; see :func:`enabled`, also of what it raises."""
+    deadline = _DEADLINE + number * _FOR_EACH
+    write_with_deadline(physical.path / "sriov_numvfs", f"{number}", deadline)
+    found = virtual(physical)
+    if len(found) != number:
+        raise HarnessError(
+            f"{physical} was asked for {number} virtual functions and has {len(found)}: see the"
+            " kernel log"
+        )
+    return found
 
 
 def disabling(physical: PciFunction) -> BlockingWrite:

@@ -32,20 +32,28 @@ def matrix() -> tuple[Pair, ...]:
     return (*pairs(), *triples())
 
 
-def chosen(words: str, seed: int) -> list[Chosen]:
+def matrix_on(machine: str) -> list[Pair]:
+    """Those that this machine is for; where it is for none, those that any machine will do for."""
+    own = [pair for pair in matrix() if pair.disruption.machine == machine]
+    return own or [pair for pair in matrix() if not pair.disruption.machine]
+
+
+def chosen(words: str, seed: int, machine: str = "") -> list[Chosen]:
     """What ``--pairs`` says.
 
+    :param machine: of fixtures/machines, of which ``all`` are, and which are drawn from.
     :param words: ``all``; how many, which the seed draws; or names, each with its seconds or not:
         ``VFIO_DEVICE_GET_INFO-against-mdev_remove-mtty=2.5,...``
     :raises HarnessError: there is no such pair, or it is given no time.
     """
     if words == "all":
-        return [Chosen(pair) for pair in matrix()]
+        return [Chosen(pair) for pair in matrix_on(machine)]
     if words.isdigit():
-        count = min(int(words), len(matrix()))
+        there = matrix_on(machine)
+        count = min(int(words), len(there))
         if not count:
             raise HarnessError("--pairs=0 leaves nothing to run: give a number, names, or all")
-        return [Chosen(pair) for pair in random.Random(seed).sample(matrix(), count)]
+        return [Chosen(pair) for pair in random.Random(seed).sample(there, count)]
     return list(_listed(words.split(",")))
 
 

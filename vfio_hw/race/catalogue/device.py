@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from vfio_hw.race.calls import dup
-from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, RESET, loses, resets
+from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, REACHED, RESET, loses, resets
 from vfio_hw.race.catalogue.entry import INTERRUPTING, MEDIATED, RESETTABLE, Operation, alone, legal
 from vfio_hw.race.catalogue.subject import World
 from vfio_hw.race.program import Slot, Step, close, ioctl
@@ -71,7 +71,7 @@ OPERATIONS = (
         IN_USE,
         reset,
         alone() + loses(CLOSED_DEVICE) + resets(),
-        frozenset({RESET}),
+        frozenset({RESET, REACHED}),
         (*MEDIATED, *RESETTABLE),
     ),
     on_device("dup_device", duplicated, kinds=_ALL),

@@ -2,7 +2,18 @@
 
 from collections.abc import Callable, Sequence
 
-from vfio_hw.race.catalogue import cdev, device, dma, group, irq, kvm, mdev, removal
+from vfio_hw.race.catalogue import (
+    cdev,
+    device,
+    dma,
+    elsewhere,
+    group,
+    irq,
+    kvm,
+    mdev,
+    owner,
+    removal,
+)
 from vfio_hw.race.catalogue.effects import (
     BOUND,
     CLOSED_CONTAINER,
@@ -191,4 +202,6 @@ DISRUPTIONS = (
     _closed(
         "close_kvm_vfio_elsewhere", lambda world: world.kvm_vfio, _VM, CLOSED_KVM_VFIO, KVM_DELETED
     ),
+    *owner.DISRUPTIONS,
+    *elsewhere.DISRUPTIONS,
 )

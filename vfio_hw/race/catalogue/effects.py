@@ -1,5 +1,6 @@
 """The effects that entries of the catalogue have on one another, and what is said of many alike."""
 
+from vfio_hw.race.catalogue.entry import KILLED as KILLED
 from vfio_hw.race.catalogue.entry import RESETTABLE, Legal, legal
 
 #: The device leaves its VFIO driver, and with it go its group and its nodes.
@@ -9,6 +10,8 @@ UNLOADED = "the parent's module is unloaded"
 GONE = (REMOVED, UNLOADED)
 #: The function is reset by somebody who holds its lock meanwhile.
 RESET = "the device is reset"
+#: Its memory, or a register that says where that is, is in use, under a lock.
+REACHED = "the device's memory is reached"
 OPENED_GROUP = "the group is opened"
 OPENED_DEVICE = "the device is opened"
 BOUND = "the character device is bound"

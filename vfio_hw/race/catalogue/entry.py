@@ -15,6 +15,10 @@ RESETTABLE = ("e1000e", "nvme")
 INTERRUPTING = ("mtty", *PCI)
 
 
+#: The process of the user is killed, with all that it has open.
+KILLED = "the user is killed"
+
+
 @dataclass(frozen=True)
 class Legal:
     """What may come of an entry under an effect of another one, beside what comes of it alone.
@@ -52,6 +56,18 @@ def alone(outcomes: str = "ok", reason: str = "nothing is in its way") -> tuple[
     return legal(outcomes, reason)
 
 
+def cut_short(outcomes: frozenset[str]) -> frozenset[str]:
+    """What is left of outcomes when the process that has them ends anywhere on the way."""
+    found = set()
+    for outcome in outcomes:
+        parts = outcome.split("+")
+        for place in range(len(parts)):
+            rest = ["not run"] * (len(parts) - place)
+            # In the decisive call, or in another one before it.
+            found |= {"+".join([*parts[:place], first, *rest[1:]]) for first in ("SIGKILL", *rest)}
+    return frozenset(found)
+
+
 @dataclass(frozen=True)
 class Entry:
     """Something that is done to a device, or with it, while something else is.
@@ -73,13 +89,17 @@ class Entry:
 
     def holding(self, kind: str, scene: str, effects: frozenset[str]) -> list[Legal]:
         """What is said of it on such a device, in a scene, while others have these effects."""
-        return [
+        said = [
             each
             for each in self.legal
             if each.under in effects | {""}
             and kind in each.kinds
             and (not each.scenes or scene in each.scenes)
         ]
+        if KILLED in effects:
+            outcomes = frozenset().union(*(cut_short(each.outcomes) for each in said))
+            said.append(Legal(KILLED, outcomes, "signal(7): a process ends in the call it is in"))
+        return said
 
     def outcomes(self, kind: str, scene: str, effects: frozenset[str]) -> frozenset[str]:
         """What may come of it then."""
@@ -97,6 +117,13 @@ class Disruption(Entry):
     """What takes the device, or a part of what the user has of it, away.
 
     :param waits: whether it waits for the last descriptor of the device to be closed.
+    :param ends_user: whether the user is a process of its own, which this ends.
+    :param owns: what it has opened before it meets the user: it is a process of its own then, and
+        nobody else has that.
+    :param machine: the one of fixtures/machines on which it can be done; "" for any.
     """
 
     waits: bool = False
+    ends_user: bool = False
+    owns: Callable[[World], Sequence[Step]] | None = None
+    machine: str = ""

@@ -76,10 +76,14 @@ def explained(outcome: str, alone: frozenset[str], answers: frozenset[str]) -> b
     for each in alone:
         for place, (part, own) in enumerate(zip(parts, each.split("+"), strict=True)):
             if part != own:
-                if part in answers and {*parts[place + 1 :]} <= {"skipped", "ok", *answers}:
+                if part in answers and {*parts[place + 1 :]} <= {*_AFTER, *answers}:
                     return True
                 break
     return False
+
+
+# What comes of a call after one that failed, also in a process that is killed.
+_AFTER = ("skipped", "ok", "SIGKILL", "not run")
 
 
 class Hindered(frozenset[tuple[str, ...]]):

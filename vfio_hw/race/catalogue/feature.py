@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from vfio_hw.race.catalogue.device import IN_USE, on_device
-from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, SLEEPS, loses
+from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, REACHED, SLEEPS, loses
 from vfio_hw.race.catalogue.entry import PCI, Operation, alone, legal
 from vfio_hw.race.catalogue.subject import World
 from vfio_hw.race.program import Slot, Step, close, ioctl
@@ -75,7 +75,7 @@ OPERATIONS = (
         IN_USE,
         slept,
         alone() + loses(CLOSED_DEVICE) + legal("EINVAL", _ASLEEP, under=SLEEPS),
-        frozenset({SLEEPS}),
+        frozenset({SLEEPS, REACHED}),
         PCI,
     ),
     Operation(
@@ -83,8 +83,8 @@ OPERATIONS = (
         IN_USE,
         woken,
         alone() + loses(CLOSED_DEVICE),
-        frozenset({SLEEPS}),
+        frozenset({SLEEPS, REACHED}),
         PCI,
     ),
-    on_device("VFIO_DEVICE_FEATURE_DMA_BUF", exported, kinds=PCI),
+    on_device("VFIO_DEVICE_FEATURE_DMA_BUF", exported, kinds=PCI, does=frozenset({REACHED})),
 )

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from vfio_hw.race.catalogue.device import IN_USE, on_device
-from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, INTX_ON, IRQS_OFF, MSI_ON, loses
+from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, INTX_ON, IRQS_OFF, MSI_ON, REACHED, loses
 from vfio_hw.race.catalogue.entry import INTERRUPTING, PCI, Legal, Operation, alone, legal
 from vfio_hw.race.catalogue.region import register
 from vfio_hw.race.catalogue.subject import World
@@ -122,7 +122,7 @@ def _interrupts(
 _NONE_ARMED = legal(
     "EINVAL", "nothing is armed any more: the action has nothing to act on", under=IRQS_OFF
 )
-_MSI, _INTX = frozenset({MSI_ON, IRQS_OFF}), frozenset({INTX_ON, IRQS_OFF})
+_MSI, _INTX = frozenset({MSI_ON, IRQS_OFF, REACHED}), frozenset({INTX_ON, IRQS_OFF})
 
 OPERATIONS = (
     _interrupts("arm_MSI", _arming(None), INTX_ON, _MSI),

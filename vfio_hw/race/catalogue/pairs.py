@@ -53,6 +53,16 @@ EXCLUDED = (
         "a device that is left in RESUMING brings the kernel down when it is opened again:"
         " docs/finds/mtty-resuming-left-by-another.md",
     ),
+    (
+        "mig_RESUMING",
+        "owner_killed",
+        "the same, when who brought it there is killed",
+    ),
+    ("create_mdev", "owner_killed", "the device that it creates would be left"),
+    *(
+        (operation, "virtual_function_removed", "a virtual function has no INTx: SR-IOV 1.1, 3.4.1")
+        for operation in ("arm_INTx", "mask_INTx", "unmask_INTx")
+    ),
 )
 
 #: Two users and what disturbs them.
@@ -100,6 +110,11 @@ class Pair:
         return (self.operation,) if self.second is None else (self.operation, self.second)
 
     @property
+    def place(self) -> str:
+        """The kind, and where such a device is to be had: ``nvme``, ``nvme@sr-iov``."""
+        return "@".join(filter(None, (self.kind, self.disruption.machine)))
+
+    @property
     def name(self) -> str:
         """``VFIO_DEVICE_GET_INFO-against-mdev_remove-mtty``."""
         users = "-and-".join(user.name for user in self.users)
@@ -133,6 +148,8 @@ def why_not(users: Sequence[Operation], disruption: Disruption, kind: str) -> st
         for first, second, reason in EXCLUDED:
             if (operation.name, disruption.name) == (first, second):
                 return reason
+    if disruption.ends_user and len(users) > 1:
+        return f"{disruption.name} ends one user: leave the second one out"
     entries: list[Entry] = [*users, disruption]
     for entry in entries:
         if kind not in entry.kinds:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from vfio_hw.race.catalogue.effects import REMOVED
 from vfio_hw.race.catalogue.entry import Operation
 from vfio_hw.race.catalogue.faulty import Hindrance, around
 from vfio_hw.race.catalogue.pairs import Pair
@@ -20,6 +21,8 @@ _OPENS = ("VFIO_GROUP_GET_DEVICE_FD", "open /dev/vfio/devices/", "dup for")
 _LEAST_WINDOW_NS = 20_000
 # The first is slow under an emulator, which sees the code for the first time.
 _MEASURED = 3
+#: So late nobody is killed any more before the end: no operation takes as long.
+LATER_NS = 20_000_000
 # Seconds in which no second round begins.
 _ONE_ROUND = 1e-9
 
@@ -47,8 +50,18 @@ def scene_of(
         program = around(users[0].program, hindrance.before(), hindrance.after())
         users[0] = replace(users[0], program=program)
     disruption = Actor(pair.disruption.name, tuple(pair.disruption.steps(world)))
+    epilogue, taker = held.epilogue, pair.disruption
+    if taker.ends_user:
+        # All that is open has to be his: what others have open too would stay.
+        program = (*users[0].program, *epilogue)
+        users[0] = replace(
+            users[0], setup=tuple(prologue), program=program, process=True, pid=world.user
+        )
+        prologue, epilogue = [], ()
+    if taker.owns is not None:
+        disruption = replace(disruption, setup=tuple(taker.owns(world)), process=True)
     # Actors go round the CPUs in this order: of two CPUs the disruption has one to itself.
-    return Scene(prologue, [users[0], disruption, *users[1:]], held.epilogue)
+    return Scene(prologue, [users[0], disruption, *users[1:]], epilogue)
 
 
 def alone_of(operation: Operation, scene: str, subject: Subject) -> Scene:
@@ -63,10 +76,14 @@ def judge_of(pair: Pair) -> Callable[[Round], str | None]:
     """What else must hold of a round: a removal waits for those who have the device open."""
 
     def judge(played: Round) -> str | None:
-        if not pair.disruption.waits:
-            return None
         calls = [*played.prologue, *chain.from_iterable(played.actors)]
-        return removal_in_time(_removal(played.actors[1]), *_held(calls))
+        if pair.disruption.waits:
+            return removal_in_time(_removal(played.actors[1]), *_held(calls))
+        if pair.disruption.owns is not None and REMOVED in pair.operation.does:
+            # Whoever exits closes his device then.
+            owned = [call for call in played.setups[1] if call.step.label.startswith(_OPENS)]
+            return removal_in_time(_removal(played.actors[0]), (owned[0], played.actors[1][-1]))
+        return None
 
     return judge
 
@@ -91,16 +108,22 @@ class Aim:
 
 
 class _Measured:
-    """Moves nobody, and keeps what each actor took in each round."""
+    """Moves nobody but the second actor, and keeps what each actor took in each round."""
 
-    def __init__(self) -> None:
+    def __init__(self, later_ns: int) -> None:
         self.rounds: list[Sequence[tuple[int, int]]] = []
+        self._later_ns = later_ns
 
     def choose(self, actors: Sequence[Actor]) -> list[int]:
-        return [0] * len(actors)
+        return [self._later_ns if place == 1 else 0 for place in range(len(actors))]
 
     def tell(self, actors: Sequence[Actor], shifts: Sequence[int], played: Round) -> None:
-        self.rounds.append([_measured(calls, played.released_ns) for calls in played.actors])
+        self.rounds.append(
+            [
+                _measured(calls, played.released_ns + shift)
+                for calls, shift in zip(played.actors, shifts, strict=True)
+            ]
+        )
 
 
 def aimed(
@@ -111,12 +134,16 @@ def aimed(
     legal: Collection[tuple[str, ...]],
     judge: Judge | None = None,
     tell: Tell = lambda _: None,
+    later_ns: int = 0,
 ) -> Aim:
     """Measured in the fastest of some rounds: in others an actor's CPU had other things to do.
 
+    :param later_ns: by so much the second actor starts later then, for the first to come to its
+        end.
+
     They are rounds like others: see :func:`vfio_hw.race.spread.hold`, also of what it raises.
     """
-    measured = _Measured()
+    measured = _Measured(later_ns)
     for _ in range(_MEASURED):
         seconds = hold(
             racer,

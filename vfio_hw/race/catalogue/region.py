@@ -2,6 +2,7 @@
 
 from vfio_hw.race.calls import load, mapping, mmap, munmap, pread, pwrite
 from vfio_hw.race.catalogue.device import on_device
+from vfio_hw.race.catalogue.effects import REACHED
 from vfio_hw.race.catalogue.entry import KINDS, PCI
 from vfio_hw.race.catalogue.subject import World
 from vfio_hw.race.program import Slot, Step
@@ -76,11 +77,13 @@ def reached(world: World) -> tuple[Step, ...]:
     return step, load(where, decisive=True), munmap(where)
 
 
+_REACHED = frozenset({REACHED})
+
 OPERATIONS = (
     on_device("read_config", config_read, kinds=KINDS),
     on_device("write_config", config_written, kinds=KINDS),
-    on_device("read_BAR", bar_read, kinds=KINDS),
-    on_device("write_BAR", bar_written, kinds=KINDS),
+    on_device("read_BAR", bar_read, kinds=KINDS, does=_REACHED),
+    on_device("write_BAR", bar_written, kinds=KINDS, does=_REACHED),
     on_device("mmap_BAR", mapped, kinds=MAPPABLE),
-    on_device("read_mapped_BAR", reached, kinds=MAPPABLE),
+    on_device("read_mapped_BAR", reached, kinds=MAPPABLE, does=_REACHED),
 )

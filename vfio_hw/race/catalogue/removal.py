@@ -62,6 +62,8 @@ def restored(subject: Subject) -> None:
 
     :raises KernelSplat: it did not come back in time.
     """
+    if subject.bring_back is not None:
+        subject.bring_back()
     if subject.kind in MEDIATED:
         if not modules.is_loaded(subject.kind):
             modules.load(subject.kind)

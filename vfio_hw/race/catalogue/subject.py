@@ -1,6 +1,7 @@
 """The device that a round is about, and all that a round may hold of it: slots, memory, regions."""
 
 import mmap
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +22,16 @@ _REGIONS: tuple[int, ...] = (lib.VFIO_PCI_BAR0_REGION_INDEX, lib.VFIO_PCI_CONFIG
 
 
 @dataclass(frozen=True)
+class Pull:
+    """How QEMU is asked to pull the device out: ``request`` is written to ``port``, a descriptor of
+    the process that the tests run in.
+    """
+
+    port: int
+    request: bytes
+
+
+@dataclass(frozen=True)
 class Subject:
     """A device under test: ``name`` as VFIO_GROUP_GET_DEVICE_FD wants it, ``path`` in sysfs."""
 
@@ -30,6 +41,12 @@ class Subject:
     regions: dict[int, int] = field(default_factory=dict, repr=False)
     """The offset of BAR 0 and of the config space, by their indices."""
     iova: int = PAGE
+    physical: Path | None = None
+    """Of a virtual function, the one that it is of."""
+    pull: Pull | None = None
+    """Of a device in a slot."""
+    bring_back: Callable[[], None] | None = None
+    """Of a device that does not come back by itself, or by its driver: what brings it back."""
 
     @property
     def group_node(self) -> Path:
@@ -59,6 +76,8 @@ class World:
     dev_id: Slot = field(default_factory=lambda: Slot("devid", descriptor=False))
     vm: Slot = field(default_factory=lambda: Slot("vm"))
     kvm_vfio: Slot = field(default_factory=lambda: Slot("kvm-vfio"))
+    user: Slot = field(default_factory=lambda: Slot("the user", descriptor=False))
+    """The process of a user that is one of its own."""
 
     @property
     def range(self) -> int:
