@@ -1,7 +1,8 @@
 """This file checks that an operation that meets a limit leaves nothing behind (P7).
 
-What has no descriptor, no file, no locked memory or no address space left says so, if it needs any;
-the same operation succeeds when the limit is gone. No kernel option is needed for this.
+What has no descriptor, no file, no locked memory, no address space, or no memory at all left says
+so, if it needs any; the same operation succeeds when the limit is gone. No kernel option for the
+injection of faults is needed.
 """
 
 import os
@@ -36,12 +37,13 @@ def test_whatever_meets_a_limit_succeeds_when_it_is_gone(
     if limit.of_the_machine and not os.environ.get(IN_GUEST):
         raise Unsupported(f"{limit.name} is a limit of the whole machine, and of a guest's only")
     met = []
-    with limit.around(), Racer() as racer:
+    with limit.around() as way, Racer() as racer:
+        hindrance = limit.by(way)
         drawn = operations_of(pytestconfig, subject.kind)
         for operation in dict.fromkeys([operation_named(limit.met_by), *drawn]):
             restored(subject)
             scene = operation.scenes[0]
-            each = tried(racer, operation, scene, world_of(subject), limit)
+            each = tried(racer, operation, scene, world_of(subject), hindrance)
             wrong = each.complaint(operation, subject.kind, scene, limit.answers)
             assert not wrong, f"{operation.name}: {wrong}\n{each.describe()}"
             if not limit.answers.isdisjoint(each.outcome.split("+")):

@@ -102,8 +102,9 @@ def test_a_limit_is_reached_between_its_steps_and_no_longer(tmp_path):
     limit = LIMITS["no_descriptor"]
     (tmp_path / "file").touch()
     inside, after = (write_file(tmp_path / "file", b"1", decisive=True) for _ in range(2))
-    program = (*limit.before(), *inside, *limit.after(), *after)
-    with Racer() as racer:
+    with limit.around() as way, Racer() as racer:
+        hindrance = limit.by(way)
+        program = (*hindrance.before(), *inside, *hindrance.after(), *after)
         played = racer.round([], [Actor("opener", program)])
     assert played.outcome == ("EMFILE+skipped+ok+ok",)
     assert errno.EMFILE in {call.error for call in played.actors[0]}

@@ -1,6 +1,7 @@
-"""Limits as hindrances: no descriptor, file, locked memory or address space is left to a call."""
+"""Limits as hindrances: a call has no descriptor, file, address space, or memory left to it."""
 
 import contextlib
+import os
 import resource
 import struct
 from collections.abc import Callable, Iterator
@@ -8,31 +9,69 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from vfio_hw.host.cgroup import Groups, without_memory
 from vfio_hw.host.sysfs import write
+from vfio_hw.race import program
 from vfio_hw.race.catalogue.entry import KINDS, PCI
 from vfio_hw.race.catalogue.region import MAPPABLE
-from vfio_hw.race.program import Memory, Step, syscall
+from vfio_hw.race.program import Memory, Slot, Step, close, openat, syscall
 
 # linux/capability.h
 _VERSION = 0x20080522
 _CAP_IPC_LOCK, _CAP_SYS_ADMIN = 14, 21
 _FILE_MAX = Path("/proc/sys/fs/file-max")
+# Of the process that opens it.
+_SCORE = Path("/proc/self/oom_score_adj")
+
+
+@dataclass(frozen=True)
+class Way:
+    """Calls with which a limit is reached, and with which it is left."""
+
+    into: tuple[Step, ...] = ()
+    back: tuple[Step, ...] = ()
 
 
 @contextlib.contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
+def _as_it_is() -> Iterator[Way]:
+    yield Way()
 
 
 @contextlib.contextmanager
-def _no_more_files() -> Iterator[None]:
+def _no_more_files() -> Iterator[Way]:
     before = _FILE_MAX.read_text().strip()
     # Fewer than are open; of sockets there may be twice as many, and the engine needs some.
     write(_FILE_MAX, "24")
     try:
-        yield
+        yield Way()
     finally:
         write(_FILE_MAX, before)
+
+
+@contextlib.contextmanager
+def _no_more_memory() -> Iterator[Way]:
+    with without_memory() as groups:
+        yield _through(groups)
+
+
+def _through(groups: Groups) -> Way:
+    """Inside, not even a file can be opened: what takes the way back has to be open before."""
+    score, entrance, exit_ = Slot("score"), Slot("entrance"), Slot("exit")
+    return Way(
+        (
+            openat(_SCORE, os.O_WRONLY, into=score),
+            # Else it is killed, for it is the only one in the group.
+            program.write(score, b"-1000"),
+            openat(groups.exit, os.O_WRONLY, into=exit_),
+            openat(groups.entrance, os.O_WRONLY, into=entrance),
+            program.write(entrance, b"0"),
+        ),
+        (
+            program.write(exit_, b"0"),
+            program.write(score, _SCORE.read_bytes().strip()),
+            *(close(slot) for slot in (score, entrance, exit_)),
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -42,7 +81,7 @@ class Limit:
     :param limit: a RLIMIT_*, the soft one of which is 0; None: another limit.
     :param answers: what a call may say of it.
     :param spared: a capability with which one would be spared, and is without meanwhile.
-    :param around: what else has to be so, of the machine.
+    :param around: what else has to be so, of the machine; the way to it from there.
     :param kinds: the devices with an operation that needs some of it: ``met_by``.
     """
 
@@ -50,7 +89,7 @@ class Limit:
     answers: frozenset[str]
     limit: int | None = None
     spared: int | None = None
-    around: Callable[[], "contextlib.AbstractContextManager[None]"] = field(default=_as_it_is)
+    around: Callable[[], "contextlib.AbstractContextManager[Way]"] = field(default=_as_it_is)
     kinds: tuple[str, ...] = KINDS
     met_by: str = "open_cdev"
 
@@ -59,13 +98,11 @@ class Limit:
         """Whether all that runs on the machine meets it too."""
         return self.around is not _as_it_is
 
-    def before(self) -> tuple[Step, ...]:
-        """The limit is reached, for the thread or its process."""
-        return (*self._limited(True), *self._capable(False))
-
-    def after(self) -> tuple[Step, ...]:
-        """It is as it was."""
-        return (*self._capable(True), *self._limited(False))
+    def by(self, way: Way) -> "Reached":
+        """The hindrance, for the thread or its process, inside of ``around``."""
+        into = (*self._limited(True), *self._capable(False))
+        back = (*self._capable(True), *self._limited(False))
+        return Reached((*into, *way.into), (*way.back, *back))
 
     def _limited(self, reached: bool) -> tuple[Step, ...]:
         if self.limit is None:
@@ -84,6 +121,22 @@ class Limit:
         ]
         header = Memory(struct.pack("@Ii", _VERSION, 0))
         return (syscall("capset", header, Memory(struct.pack("@6I", *words))),)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A limit as it is put in the way of calls."""
+
+    into: tuple[Step, ...]
+    back: tuple[Step, ...]
+
+    def before(self) -> tuple[Step, ...]:
+        """The limit is reached."""
+        return self.into
+
+    def after(self) -> tuple[Step, ...]:
+        """It is as it was."""
+        return self.back
 
 
 @cache
@@ -114,5 +167,12 @@ LIMITS: dict[str, Limit] = {
             met_by="mmap_BAR",
         ),
         Limit("no_file", frozenset({"ENFILE"}), None, _CAP_SYS_ADMIN, _no_more_files),
+        # A copy says EFAULT, where the memory of the one who calls has no page table yet.
+        Limit(
+            "no_memory",
+            frozenset({"ENOMEM", "EFAULT"}),
+            around=_no_more_memory,
+            met_by="VFIO_GROUP_GET_DEVICE_FD",
+        ),
     )
 }
