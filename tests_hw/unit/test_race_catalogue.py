@@ -60,10 +60,15 @@ def test_an_entry_says_what_comes_of_it_and_why(entry):
             assert entry.outcomes(kind, scene, frozenset())
 
 
-def test_what_an_entry_has_to_expect_is_done_by_somebody():
-    done = {effect for entry in ENTRIES for effect in entry.does}
-    expected = {each.under for entry in ENTRIES for each in entry.legal} - {""}
-    assert expected <= done
+def test_what_an_entry_has_to_expect_it_meets_in_some_pair_or_triple():
+    met = {
+        (entry.name, each)
+        for pair in matrix()
+        for entry, effects in pair.meetings
+        for each in entry.holding(pair.kind, pair.scene, effects)
+    }
+    never = [(e.name, each.under) for e in ENTRIES for each in e.legal if (e.name, each) not in met]
+    assert not [(name, under) for name, under in never if under]
 
 
 def test_a_pair_expects_what_its_partner_does_and_nothing_else():
@@ -197,7 +202,15 @@ def test_every_operation_alone_fits_into_the_engine(subject):
 def test_a_disruption_expects_what_the_same_operation_does(disruption, operation):
     taker, user = disruption_named(disruption), operation_named(operation)
     own = [each for each in taker.legal if each not in user.legal]
-    assert {*user.legal} <= {*taker.legal}
+    # A disruption meets no other one, and no operation that is done in other scenes.
+    met = {
+        effect
+        for pair in matrix()
+        for entry, others in pair.meetings
+        if entry is taker
+        for effect in others
+    }
+    assert not [each.under for each in {*user.legal} - {*taker.legal} if each.under in met]
     # What is left comes of scenes in which the user has something open.
     assert all(not each.under and each.scenes for each in own)
 

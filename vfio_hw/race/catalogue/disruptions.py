@@ -41,6 +41,7 @@ from vfio_hw.race.catalogue.entry import (
     PCI,
     RESETTABLE,
     Disruption,
+    Legal,
     alone,
     legal,
 )
@@ -56,13 +57,22 @@ _VM = ("guest", "guest_open", "kvm")
 
 
 def _closed(
-    name: str, slot: Callable[[World], Slot], scenes: tuple[str, ...], *effects: str
+    name: str,
+    slot: Callable[[World], Slot],
+    scenes: tuple[str, ...],
+    *effects: str,
+    by_users: bool = True,
 ) -> Disruption:
     def steps(world: World) -> Sequence[Step]:
         return (close(slot(world), decisive=True),)
 
-    own = legal("skipped", "the user closed it before", under=effects)
+    own = legal("skipped", "the user closed it before", under=effects) if by_users else ()
     return Disruption(name, scenes, steps, alone() + own, frozenset(effects))
+
+
+def _by_users(rows: tuple[Legal, ...], *others: str) -> tuple[Legal, ...]:
+    """What an operation has to expect of users: no other disruption's effects, nor those."""
+    return tuple(each for each in rows if each.under not in (UNLOADED, *others))
 
 
 def _second_descriptor(world: World) -> Sequence[Step]:
@@ -81,7 +91,7 @@ DISRUPTIONS = (
         "mdev_remove",
         _EVERYWHERE,
         mdev.removed,
-        alone("ok+ok") + mdev.ONE_REMOVES,
+        alone("ok+ok") + _by_users(mdev.ONE_REMOVES),
         frozenset({REMOVED}),
         MEDIATED,
         waits=True,
@@ -129,36 +139,36 @@ DISRUPTIONS = (
         alone()
         + legal("EINVAL", "vfio_device_fops_unl_ioctl() asks for BIND first", scenes=("node",))
         + loses(CLOSED_DEVICE)
-        + resets(),
+        + resets(under=(RESET,)),
         frozenset({RESET}),
         (*MEDIATED, *RESETTABLE),
     ),
     Disruption(
         "second_group_open",
-        ("nothing", "iommufd"),
+        ("nothing", "iommufd", "node"),
         group.open_group,
-        group.OPENING,
+        _by_users(group.OPENING),
         frozenset({OPENED_GROUP}),
     ),
     Disruption(
         "second_bind",
         ("nothing", "iommufd", "node"),
         cdev.open_and_bind,
-        cdev.OPENING_AND_BINDING,
+        _by_users(cdev.OPENING_AND_BINDING, RESET),
         frozenset({BOUND}),
     ),
     Disruption(
         "second_device_fd",
         ("container", "legacy", "guest", "guest_open"),
         _second_descriptor,
-        group.GETTING,
+        _by_users(group.GETTING),
         frozenset({OPENED_DEVICE}),
     ),
     Disruption(
         "unset_container",
         ("container", "legacy", "guest", "guest_open"),
         lambda world: (ioctl(world.group, "VFIO_GROUP_UNSET_CONTAINER", decisive=True),),
-        group.LEAVING
+        _by_users(group.LEAVING)
         + legal("EBUSY", "a device of the group is open", scenes=("legacy", "guest_open")),
         frozenset({UNSET}),
     ),
@@ -173,7 +183,7 @@ DISRUPTIONS = (
         "unmap_all",
         ("container", "legacy"),
         lambda world: (dma.unmap_all(world, decisive=True),),
-        dma.REQUESTING,
+        _by_users(dma.REQUESTING),
         frozenset({UNMAPPED}),
     ),
     Disruption(
@@ -197,7 +207,13 @@ DISRUPTIONS = (
     ),
     _closed("close_group_elsewhere", lambda world: world.group, _GROUPED, CLOSED_GROUP),
     _closed("close_container_elsewhere", lambda world: world.container, _GROUPED, CLOSED_CONTAINER),
-    _closed("close_iommufd_elsewhere", lambda world: world.iommufd, _IOMMUFD, CLOSED_IOMMUFD),
+    _closed(
+        "close_iommufd_elsewhere",
+        lambda world: world.iommufd,
+        _IOMMUFD,
+        CLOSED_IOMMUFD,
+        by_users=False,
+    ),
     _closed("close_vm_elsewhere", lambda world: world.vm, _VM, CLOSED_VM),
     _closed(
         "close_kvm_vfio_elsewhere", lambda world: world.kvm_vfio, _VM, CLOSED_KVM_VFIO, KVM_DELETED

@@ -42,7 +42,7 @@ def loses(*effects: str) -> tuple[Legal, ...]:
     return legal("EBADF skipped", why, under=effects)
 
 
-def resets(answer: str = "EAGAIN") -> tuple[Legal, ...]:
+def resets(answer: str = "EAGAIN", under: tuple[str, ...] = (REMOVED, RESET)) -> tuple[Legal, ...]:
     """What may come of a call that tries to reset the function, which it does not wait for."""
     why = "pci_try_reset_function() says EAGAIN while the device's lock is held: an unbind, a reset"
-    return legal(answer, why, under=(REMOVED, RESET), kinds=RESETTABLE)
+    return legal(answer, why, under=under, kinds=RESETTABLE)

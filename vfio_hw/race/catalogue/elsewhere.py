@@ -72,7 +72,9 @@ def _virtual_removed(world: World) -> Sequence[Step]:
     return write_file(world.subject.physical / "sriov_numvfs", b"0", decisive=True)
 
 
-_RESETTING = alone() + loses(CLOSED_DEVICE) + resets() + legal("EBUSY", _LOCKED, under=REACHED)
+_RESETTING = (
+    alone() + loses(CLOSED_DEVICE) + resets(under=(RESET,)) + legal("EBUSY", _LOCKED, under=REACHED)
+)
 
 DISRUPTIONS = (
     Disruption(

@@ -121,7 +121,7 @@ OPERATIONS = (
         + legal("ENODEV", "vfio_group_ioctl_set_container(): no IOMMU group is left", under=GONE)
         + legal("EINVAL", "the group is in a container", under=SET)
         + loses(CLOSED_GROUP, CLOSED_CONTAINER),
-        does=frozenset({SET}),
+        does=frozenset({SET, UNSET}),
     ),
     Operation(
         "VFIO_SET_IOMMU",
@@ -132,7 +132,7 @@ OPERATIONS = (
         + legal("EINVAL", "the container has no group, it is closed", under=CLOSED_GROUP)
         + legal("EINVAL", "the container has no group, it left", under=UNSET)
         + loses(CLOSED_CONTAINER),
-        does=frozenset({SET}),
+        does=frozenset({SET, UNSET}),
     ),
     Operation(
         "VFIO_GROUP_UNSET_CONTAINER",
