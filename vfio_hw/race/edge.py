@@ -36,7 +36,7 @@ class Edge:
         self.position = (low + high) // 2
         self.step = RESOLUTION_NS // 2
         self.turns = 0  # rounds spent on it
-        self.near = 0  # rounds near to it while it was held
+        self.near = 0  # rounds near to it once it was proven
         self._same_way = 0
         self._recent: deque[Hashable] = deque(maxlen=MEMORY)
         self._doubted: tuple[int, Hashable] | None = None

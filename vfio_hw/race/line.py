@@ -19,7 +19,7 @@ SCOUT_EVERY = 6  # rounds: the part that is spent elsewhere
 SCOUTS = 64  # remembered: what was seen longer ago may have drifted
 EDGES = 8  # at most, at a time
 UNPROVEN_EVERY = 3  # of so many rounds one is for what may prove to be no edge
-FOUND = 6  # rounds near to an edge that was held make it one that was found
+FOUND = 2  # rounds near to an edge that was proven before make it one that was found
 DOUBTS = 2  # rounds spent on a scout that stands alone
 
 # So near to an edge a scout says nothing that the rounds at the edge do not.
@@ -87,7 +87,7 @@ class Line:
         """What was seen in the round asked for, and where it really was."""
         asked, signature = self._asked, self._signature(seen)
         for edge in self.edges:
-            if edge.held and abs(offset - edge.position) <= NEAR_NS:
+            if edge.proven and abs(offset - edge.position) <= NEAR_NS:
                 edge.near += 1
         if isinstance(asked, Edge) and self._concerns(asked, offset):
             self._follow(asked, offset, signature)
@@ -110,8 +110,8 @@ class Line:
         return self._asked is None
 
     def near(self, offset: int) -> bool:
-        """Whether a round there is at an edge that is held."""
-        return any(edge.held and abs(offset - edge.position) <= NEAR_NS for edge in self.edges)
+        """Whether a round there is at an edge that is held, and not by mere chance."""
+        return any(edge.proven and abs(offset - edge.position) <= NEAR_NS for edge in self.edges)
 
     def _next_edge(self) -> Edge:
         """Of those that are held, and of those that may prove to be none, in turn."""

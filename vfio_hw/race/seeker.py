@@ -24,7 +24,7 @@ class Seeker:
 
     With the same seed, the same outcomes at the same offsets lead to the same choices.
 
-    :ivar near: the rounds within :data:`~vfio_hw.race.edge.NEAR_NS` of an edge that was held.
+    :ivar near: the rounds within :data:`~vfio_hw.race.edge.NEAR_NS` of an edge that was proven.
     """
 
     def __init__(self, seed: int, window_ns: int) -> None:

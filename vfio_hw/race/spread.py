@@ -37,7 +37,7 @@ class EdgeFound:
     :param actor: the one that was moved; the others were where the scene put them.
     :param position_ns: how far it was moved, when the edge was last seen.
     :param left: how rounds go before it; ``right``: after it.
-    :param rounds: the rounds near to it while it was held.
+    :param rounds: the rounds near to it once it was proven.
     :param held: whether it was when the race ended.
     """
 
