@@ -1,5 +1,6 @@
 """This file checks the switches that widen the window of a race, as far as they need no guest."""
 
+import mmap
 import os
 from pathlib import Path
 
@@ -104,5 +105,5 @@ def test_what_the_kernel_writes_to_a_slow_page_reaches_a_slot() -> None:
 
 def test_more_slow_pages_than_there_are_are_refused() -> None:
     program = [syscall("getppid", Memory(bytes(4), slow=True), decisive=True) for _ in range(9)]
-    with Racer() as racer, pytest.raises(HarnessError, match="8 slow pages of 4096 bytes"):
+    with Racer() as racer, pytest.raises(HarnessError, match=f"8 slow pages of {mmap.PAGESIZE} "):
         racer.round([], [Actor("alone", program)])

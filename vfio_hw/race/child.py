@@ -7,7 +7,7 @@ import signal
 import socket
 from typing import Any
 
-from vfio_hw.errors import HarnessError
+from vfio_hw.errors import HarnessError, Unsupported
 from vfio_hw.uapi import ffi, lib
 
 # How long a killed process may take to go; one with a thread in state D does not go at all.
@@ -26,9 +26,11 @@ class Child:
     """
 
     def __init__(self) -> None:
+        _check_machine()
         self._memory = ffi.from_buffer("struct race *", mmap.mmap(-1, ffi.sizeof("struct race")))
         self.shared: Any = self._memory[0]
-        self._slow = mmap.mmap(-1, lib.RACE_PAGE * lib.RACE_SLOW_PAGES, mmap.MAP_PRIVATE)
+        self.shared.page_size = mmap.PAGESIZE
+        self._slow = mmap.mmap(-1, mmap.PAGESIZE * lib.RACE_SLOW_PAGES, mmap.MAP_PRIVATE)
         slow = ffi.from_buffer(self._slow, require_writable=True)
         self.shared.slow_address = int(ffi.cast("uintptr_t", slow))
         self._channel, other = socket.socketpair()
@@ -99,3 +101,16 @@ class Child:
         if code < 0:
             return f"died of {signal.Signals(-code).name}"
         return f"ended with errno {code} ({os.strerror(code)})"
+
+
+def _check_machine() -> None:
+    if ffi.sizeof("long") < 8:
+        raise Unsupported(
+            "offsets and pointers of races take 64 bits each, and a call here 32: run them with a"
+            " 64-bit kernel and Python"
+        )
+    if lib.RACE_LARGEST_PAGE < mmap.PAGESIZE:
+        raise HarnessError(
+            f"pages of {mmap.PAGESIZE} bytes are larger than the race engine knows: raise"
+            " RACE_LARGEST_PAGE in engine.cdef"
+        )

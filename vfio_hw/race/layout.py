@@ -156,12 +156,12 @@ class Layout:
         return address, address
 
     def _slow_page(self, size: int, step: Step) -> tuple[int, int]:
-        offset = self._slow_pages * lib.RACE_PAGE
+        page = self._shared.page_size
+        offset = self._slow_pages * page
         self._slow_pages += 1
-        if size > lib.RACE_PAGE or self._slow_pages > lib.RACE_SLOW_PAGES:
+        if size > page or self._slow_pages > lib.RACE_SLOW_PAGES:
             raise HarnessError(
-                f"{step.label}: a round has {lib.RACE_SLOW_PAGES} slow pages of"
-                f" {lib.RACE_PAGE} bytes"
+                f"{step.label}: a round has {lib.RACE_SLOW_PAGES} slow pages of {page} bytes"
             )
         self._shared.slow_ns = SLOW_NS
         return self._slow + offset, self._shared.slow_address + offset

@@ -27,10 +27,10 @@ static void *fill_pages(void *given)
     prctl(PR_SET_NAME, "slow pages");
     prctl(PR_SET_TIMERSLACK, 1);
     while (read(slow_pages, &message, sizeof(message)) == sizeof(message)) {
-        uint64_t offset = (message.arg.pagefault.address - race->slow_address) / RACE_PAGE * RACE_PAGE;
+        uint64_t offset = (message.arg.pagefault.address - race->slow_address) / race->page_size * race->page_size;
         struct uffdio_copy copy = {.dst = race->slow_address + offset,
                                    .src = (uintptr_t)race->slow + offset,
-                                   .len = RACE_PAGE};
+                                   .len = race->page_size};
 
         if (message.event != UFFD_EVENT_PAGEFAULT)
             continue;
@@ -45,7 +45,7 @@ static int begin_slow_pages(struct race *race)
 {
     struct uffdio_api api = {.api = UFFD_API};
     struct uffdio_register whole = {
-        .range = {.start = race->slow_address, .len = RACE_PAGE * RACE_SLOW_PAGES},
+        .range = {.start = race->slow_address, .len = race->page_size * RACE_SLOW_PAGES},
         .mode = UFFDIO_REGISTER_MODE_MISSING};
     pthread_t thread;
 
@@ -61,7 +61,7 @@ static int begin_slow_pages(struct race *race)
 /* The pages are gone, and asked for anew in the next round. */
 static void empty_slow_pages(const struct race *race)
 {
-    madvise((void *)(uintptr_t)race->slow_address, RACE_PAGE * RACE_SLOW_PAGES, MADV_DONTNEED);
+    madvise((void *)(uintptr_t)race->slow_address, race->page_size * RACE_SLOW_PAGES, MADV_DONTNEED);
 }
 
 #endif
