@@ -12,12 +12,12 @@ hotplug                a CPU goes and comes all the time, and stops the others f
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError, Unsupported
+from vfio_hw.host.cpus import coming_and_going
 from vfio_hw.race.actor import Actor
 from vfio_hw.race.program import Memory, Step
 from vfio_hw.race.scene import Scene
@@ -26,10 +26,7 @@ from vfio_hw.uapi import lib
 # Changes a round's programs.
 Change = Callable[[Scene], Scene]
 
-CPUS = Path("/sys/devices/system/cpu")
 _USERFAULTFD = Path("/proc/sys/vm/unprivileged_userfaultfd")
-_PATIENCE = 10.0
-_NOISE = 'while echo 0 > "$1" && echo 1 > "$1"; do :; done'
 
 
 @contextlib.contextmanager
@@ -102,9 +99,8 @@ def _slow_memory() -> Iterator[Change]:
 @contextlib.contextmanager
 def _hotplug() -> Iterator[Change]:
     usable = sorted(os.sched_getaffinity(0))
-    switch = CPUS / f"cpu{usable[-1]}" / "online"
-    if len(usable) < 2 or not switch.exists():
-        raise Unsupported(f"no CPU can be taken away: {switch} is not there")
+    if len(usable) < 2:
+        raise Unsupported("no CPU can be taken away: there is one only")
     left = usable[:-1]
 
     def change(scene: Scene) -> Scene:
@@ -113,20 +109,8 @@ def _hotplug() -> Iterator[Change]:
         ]
         return _with(scene, actors)
 
-    noise = subprocess.Popen(["sh", "-c", _NOISE, "sh", str(switch)], stdin=subprocess.DEVNULL)
-    try:
+    with coming_and_going(usable[-1]):
         yield change
-    finally:
-        noise.kill()
-        try:
-            noise.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise HarnessError(
-                f"what takes CPU {usable[-1]} away did not end within {_PATIENCE:g} s after"
-                f" SIGKILL: see its stack in /proc/{noise.pid}"
-            ) from None
-        if switch.read_text().strip() != "1":
-            switch.write_text("1")
 
 
 def _with(scene: Scene, actors: Sequence[Actor]) -> Scene:
