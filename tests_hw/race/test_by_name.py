@@ -61,6 +61,22 @@ def test_a_device_is_opened_while_its_kvm_goes(subject, disruption, by_name: ByN
 
 @pytest.mark.promise("P6")
 @EITHER
+@pytest.mark.parametrize(
+    "users",
+    [
+        ["VFIO_GROUP_GET_DEVICE_FD"],
+        ["VFIO_GROUP_GET_DEVICE_FD", "VFIO_GROUP_GET_DEVICE_FD"],
+        ["close_device"],
+    ],
+    ids=["opened", "opened_twice", "closed"],
+)
+def test_another_kvm_takes_the_place_of_a_devices_own(subject, users, by_name: ByName):
+    """A device that is opened gets the one, the other or none, and each goes with who holds it."""
+    by_name(users, "kvm_replaced")
+
+
+@pytest.mark.promise("P6")
+@EITHER
 def test_a_device_is_closed_while_its_kvm_goes(subject, by_name: ByName):
     """While KVM forgets the group, and the machine's last descriptor is closed."""
     by_name(["close_device", "close_vm"], "kvm_forgets")

@@ -202,6 +202,13 @@ DISRUPTIONS = (
         kvm.FORGETTING,
         frozenset({KVM_DELETED}),
     ),
+    Disruption(
+        "kvm_replaced",
+        ("guest", "guest_open"),
+        kvm.replaced,
+        kvm.REPLACING,
+        frozenset({KVM_DELETED}),
+    ),
     _closed(
         "close_device_elsewhere", lambda world: world.device, (*_IN_USE, "node"), CLOSED_DEVICE
     ),

@@ -1,5 +1,7 @@
 """Operations on a virtual machine that is told of VFIO's files."""
 
+from collections.abc import Sequence
+
 from vfio_hw.race.catalogue.effects import (
     CLOSED_GROUP,
     CLOSED_KVM_VFIO,
@@ -9,8 +11,9 @@ from vfio_hw.race.catalogue.effects import (
     loses,
 )
 from vfio_hw.race.catalogue.entry import Operation, alone, legal
-from vfio_hw.race.catalogue.scenes import told
-from vfio_hw.race.program import close
+from vfio_hw.race.catalogue.scenes import machine, told
+from vfio_hw.race.catalogue.subject import World
+from vfio_hw.race.program import Slot, Step, close
 from vfio_hw.uapi import lib
 
 ADD: int = lib.KVM_DEV_VFIO_FILE_ADD
@@ -22,6 +25,33 @@ FORGETTING = (
     + loses(CLOSED_KVM_VFIO, CLOSED_GROUP)
     + legal("ENOENT", "kvm_vfio_file_del(): it was forgotten before", under=KVM_DELETED)
 )
+
+#: What may come of letting another machine take the place of the one that was told.
+REPLACING = (
+    alone("ok+ok")
+    + legal(
+        "EBADF+ok skipped+ok", "the first machine's VFIO device is closed", under=CLOSED_KVM_VFIO
+    )
+    + legal("ENOENT+ok", "kvm_vfio_file_del(): it was forgotten before", under=KVM_DELETED)
+    + legal(
+        "ok+EBADF ok+skipped EBADF+EBADF EBADF+skipped skipped+skipped",
+        "the group is closed, before the first machine forgets it or before the other is told",
+        under=CLOSED_GROUP,
+    )
+)
+
+
+def replaced(world: World) -> Sequence[Step]:
+    """The machine forgets the group, and another one is told of it."""
+    vm, kvm_vfio = Slot("the other vm"), Slot("the other kvm-vfio")
+    other = machine(vm, kvm_vfio)
+    return (
+        *other.prologue,
+        told(world, DEL, decisive=True),
+        told(world, ADD, by=kvm_vfio, decisive=True),
+        *other.epilogue,
+    )
+
 
 OPERATIONS = (
     Operation(

@@ -82,16 +82,16 @@ def cdev(world: World) -> Held:
 
 def kvm(world: World) -> Held:
     """Group and container are open, and a VM with a VFIO device that knows nothing of them yet."""
-    machine = _machine(world)
-    steps = (*_container(world), *machine.prologue)
-    return Held(steps, (*machine.epilogue, *container(world).epilogue))
+    own = machine(world.vm, world.kvm_vfio)
+    steps = (*_container(world), *own.prologue)
+    return Held(steps, (*own.epilogue, *container(world).epilogue))
 
 
 def guest(world: World) -> Held:
     """Group, container and VM are open, and the VM was told of the group."""
-    machine = _machine(world)
-    steps = (*_container(world), *machine.prologue, told(world, lib.KVM_DEV_VFIO_FILE_ADD))
-    return Held(steps, (*machine.epilogue, *container(world).epilogue))
+    own = machine(world.vm, world.kvm_vfio)
+    steps = (*_container(world), *own.prologue, told(world, lib.KVM_DEV_VFIO_FILE_ADD))
+    return Held(steps, (*own.epilogue, *container(world).epilogue))
 
 
 def guest_open(world: World) -> Held:
@@ -111,14 +111,17 @@ SCENES: dict[str, Callable[[World], Held]] = {
 WITH_KVM = ("kvm", "guest", "guest_open")
 
 
-def told(world: World, attribute: int, *, decisive: bool = False) -> Step:
-    """Tells the VM's VFIO device of the group, or to forget it: KVM_DEV_VFIO_FILE_ADD, _DEL."""
+def told(world: World, attribute: int, *, by: Slot | None = None, decisive: bool = False) -> Step:
+    """Tells a VM's VFIO device of the group, or to forget it: KVM_DEV_VFIO_FILE_ADD, _DEL.
+
+    :param by: the VFIO device, else that of the scene's VM.
+    """
     attr = struct("kvm_device_attr", group=lib.KVM_DEV_VFIO_FILE, attr=attribute)
     number = ffi.offsetof("struct kvm_device_attr", "addr")
     request = Memory(bytes(ffi.buffer(attr)), pointers={number: pointer_to(world.group)})
     name = {lib.KVM_DEV_VFIO_FILE_ADD: "ADD", lib.KVM_DEV_VFIO_FILE_DEL: "DEL"}[attribute]
     return ioctl(
-        world.kvm_vfio,
+        by or world.kvm_vfio,
         "KVM_SET_DEVICE_ATTR",
         request,
         label=f"KVM_DEV_VFIO_FILE_{name}",
@@ -160,18 +163,17 @@ def _iommufd(world: World) -> tuple[Step, ...]:
     )
 
 
-def _machine(world: World) -> Held:
+def machine(vm: Slot, kvm_vfio: Slot) -> Held:
+    """A virtual machine with a VFIO device."""
     own = Slot("/dev/kvm")
-    create = memory(
-        struct("kvm_create_device", type=lib.KVM_DEV_TYPE_VFIO), loads={"fd": world.kvm_vfio}
-    )
+    create = memory(struct("kvm_create_device", type=lib.KVM_DEV_TYPE_VFIO), loads={"fd": kvm_vfio})
     steps = (
         openat(NODE, os.O_RDWR, into=own),
-        ioctl(own, "KVM_CREATE_VM", 0, into=world.vm),
+        ioctl(own, "KVM_CREATE_VM", 0, into=vm),
         close(own),
-        ioctl(world.vm, "KVM_CREATE_DEVICE", create),
+        ioctl(vm, "KVM_CREATE_DEVICE", create),
     )
-    return Held(steps, _closed(world.kvm_vfio, world.vm))
+    return Held(steps, _closed(kvm_vfio, vm))
 
 
 def _closed(*slots: Slot) -> tuple[Step, ...]:
