@@ -165,6 +165,7 @@ def test_a_choice_that_can_not_be_is_refused(words, said):
 
 def test_the_listing_says_why(tmp_path):
     assert "module_unload" in listing.everything()
+    assert "e1000e nvme on the machine hot-plug\n" in listing.everything()
     pair = together([operation_named("open_group")], disruption_named("mdev_remove"), "mtty")
     assert "vfio_group_fops_open()" in listing.of(pair)
 

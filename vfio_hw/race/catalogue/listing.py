@@ -1,7 +1,7 @@
 """The catalogue in words."""
 
 from vfio_hw.race.catalogue.disruptions import DISRUPTIONS
-from vfio_hw.race.catalogue.entry import Entry
+from vfio_hw.race.catalogue.entry import Disruption, Entry
 from vfio_hw.race.catalogue.pairs import OPERATIONS, Pair
 
 
@@ -23,4 +23,6 @@ def of(pair: Pair) -> str:
 
 
 def _line(entry: Entry) -> str:
-    return f"    {entry.name:40} {' '.join(entry.kinds)}"
+    machine = entry.machine if isinstance(entry, Disruption) else ""
+    where = f" on the machine {machine}" if machine else ""
+    return f"    {entry.name:40} {' '.join(entry.kinds)}{where}"
