@@ -17,7 +17,7 @@ static const struct {
     CALL(ppoll),     CALL(pread64),    CALL(pwrite64),   CALL(read),      CALL(recvmsg),
     CALL(sched_yield), CALL(sendmsg),  CALL(socketpair), CALL(unlinkat),  CALL(write),
     CALL(delete_module), CALL(finit_module), CALL(capset), CALL(memfd_create), CALL(prlimit64),
-    CALL(pidfd_getfd), CALL(pidfd_open), CALL(setpriority),
+    CALL(perf_event_open), CALL(pidfd_getfd), CALL(pidfd_open), CALL(setpriority),
 #if defined(SYS_mmap) && !defined(__s390__)
     CALL(mmap), /* where it takes six arguments, and not the address of a struct with them */
 #endif

@@ -7,6 +7,7 @@ disruption-preempts    the same, the other way round
 slow-memory            the arguments of decisive ioctls lie in pages of a userfaultfd: the kernel
                        sleeps in copy_from_user() with what it holds
 hotplug                a CPU goes and comes all the time, and stops the others for it
+slow-function:NAME     a function of the kernel takes longer to enter: it has breakpoints of the CPU
 =====================  ========================================================================
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from vfio_hw.errors import HarnessError, Unsupported
 from vfio_hw.host.cpus import coming_and_going
 from vfio_hw.race.actor import Actor
+from vfio_hw.race.breakpoint import held_up
 from vfio_hw.race.program import Memory, Step
 from vfio_hw.race.scene import Scene
 from vfio_hw.uapi import lib
@@ -26,7 +28,21 @@ from vfio_hw.uapi import lib
 # Changes a round's programs.
 Change = Callable[[Scene], Scene]
 
+SLOW = "slow-function:"
 _USERFAULTFD = Path("/proc/sys/vm/unprivileged_userfaultfd")
+
+
+def check(names: Sequence[str]) -> None:
+    """All are switches.
+
+    :raises HarnessError: one is not.
+    """
+    unknown = [name for name in names if name not in SWITCHES and not name.startswith(SLOW)]
+    if unknown or SLOW in names:
+        raise HarnessError(
+            f"no switch widens a race as {', '.join(unknown or [SLOW])}: choose from"
+            f" {', '.join(SWITCHES)}, {SLOW}NAME"
+        )
 
 
 @contextlib.contextmanager
@@ -36,13 +52,12 @@ def widened(names: Sequence[str]) -> Iterator[Change]:
     :raises HarnessError: there is no such switch.
     :raises Unsupported: the machine or the kernel has not what a switch needs.
     """
-    unknown = [name for name in names if name not in SWITCHES]
-    if unknown:
-        raise HarnessError(
-            f"no switch widens a race as {', '.join(unknown)}: choose from {', '.join(SWITCHES)}"
-        )
+    check(names)
+    functions = [name.removeprefix(SLOW) for name in names if name.startswith(SLOW)]
     with contextlib.ExitStack() as stack:
-        changes = [stack.enter_context(SWITCHES[name]()) for name in names]
+        if functions:
+            stack.enter_context(held_up(functions))
+        changes = [stack.enter_context(SWITCHES[name]()) for name in names if name in SWITCHES]
 
         def change(scene: Scene) -> Scene:
             for each in changes:
