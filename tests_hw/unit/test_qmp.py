@@ -10,6 +10,7 @@ import pytest
 
 from vfio_hw.errors import HarnessError, MachineLost
 from vfio_hw.host.hypervisor import Hypervisor
+from vfio_hw.host.plugging import Plugged
 from vfio_hw.vm.qmp import Qmp
 from vfio_hw.vm.requests import Requests
 
@@ -119,6 +120,27 @@ def test_a_guest_s_request_is_answered_with_its_times(line):
     answer = hypervisor.ask("device_del", id="card")
     assert answer.value == ["device_del", {"id": "card"}]
     assert answer.asked_at <= answer.answered_at <= time.monotonic()
+    assert told[0]["request"]["execute"] == "device_del"
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_another_process_asked_through_the_port_is_known_by_its_number(line, refused):
+    hypervisor, monitor, told = line
+    assert not hypervisor.answered(7, within=0.01)
+    os.write(hypervisor.port, Plugged(hypervisor, "edu").pulling(7))
+
+    def play():
+        asked = monitor.hear()
+        result = {"error": {"desc": "no such device"}} if refused else {"return": {}}
+        monitor.say({**result, "id": asked["id"]})
+
+    threading.Thread(target=play).start()
+    if refused:
+        with pytest.raises(HarnessError, match="QEMU refused request 7: no such device"):
+            hypervisor.answered(7, within=5)
+    else:
+        assert hypervisor.answered(7, within=5)
+    assert not hypervisor.answered(7, within=0.01)
     assert told[0]["request"]["execute"] == "device_del"
 
 

@@ -141,7 +141,7 @@ def test_what_is_drawn_is_for_the_machine():
     for machine in ("hot-plug", "sr-iov"):
         own = chosen("all", 1, machine)
         assert {each.pair.disruption.machine for each in own} == {machine}
-        assert {each.pair.place for each in own} <= {f"{kind}@{machine}" for kind in KINDS}
+        assert {each.pair.place for each in own} <= {f"{kind}_{machine}" for kind in KINDS}
         assert {each.pair.name for each in chosen("20", 1, machine)} <= {e.pair.name for e in own}
     anywhere = chosen("all", 1)
     assert not any(each.pair.disruption.machine for each in anywhere)

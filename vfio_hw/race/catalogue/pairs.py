@@ -124,8 +124,8 @@ class Pair:
 
     @property
     def place(self) -> str:
-        """The kind, and where such a device is to be had: ``nvme``, ``nvme@sr-iov``."""
-        return "@".join(filter(None, (self.kind, self.disruption.machine)))
+        """The kind, and where such a device is to be had: ``nvme``, ``nvme_sr-iov``."""
+        return "_".join(filter(None, (self.kind, self.disruption.machine)))
 
     @property
     def name(self) -> str:
