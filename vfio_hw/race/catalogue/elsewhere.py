@@ -37,7 +37,7 @@ SLOT = "hot-plug"
 VIRTUAL = "sr-iov"
 
 # From the request to the kernel's worker that removes the device lie QEMU and the harness.
-_HEARD_NS = 10_000_000
+_HEARD_NS = 100_000_000
 _HEAD = ffi.sizeof("struct vfio_pci_hot_reset")
 _LOCKED = "vfio_pci_dev_set_hot_reset() only tries to get the lock of the device's memory"
 
