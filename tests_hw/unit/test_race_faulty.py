@@ -84,7 +84,7 @@ def test_the_first_thing_fails_first_and_then_any_of_those_that_there_are():
     world = SimpleNamespace(answered=lambda: b"%d\n" % max(0, number - 7), answer=0)
     drawn = Drawn(random.Random(1))
     for _ in range(200):
-        number = drawn.hinder(world).number
+        number = drawn.hinder(world).nth
         drawn.tell(counted("ok"))
         numbers.append(number)
     assert numbers[0] == 1

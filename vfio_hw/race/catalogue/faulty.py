@@ -100,15 +100,15 @@ class Hindered(frozenset[tuple[str, ...]]):
 class Nth:
     """Lets the Nth allocation or copy fail."""
 
-    def __init__(self, world: World, number: int) -> None:
-        self._world, self.number = world, number
+    def __init__(self, world: World, nth: int) -> None:
+        self._world, self.nth = world, nth
         self._file = Slot("fail-nth")
 
     def before(self) -> tuple[Step, ...]:
         """From here on they are counted."""
         return (
             openat(FAIL_NTH, os.O_RDWR, into=self._file),
-            write(self._file, str(self.number).encode()),
+            write(self._file, str(self.nth).encode()),
         )
 
     def after(self) -> tuple[Step, ...]:
@@ -154,10 +154,10 @@ class Drawn:
         self.rounds += 1
         if self._nth.fired(played):
             self.fired += 1
-            self._most = max(self._most, 2 * self._nth.number)
+            self._most = max(self._most, 2 * self._nth.nth)
         elif self._nth.answered(played):
             # The round may have been refused early, and the next go further.
-            self._most = max(1, self._nth.number - self._nth.left())
+            self._most = max(1, self._nth.nth - self._nth.left())
 
 
 def around(
