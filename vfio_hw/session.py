@@ -89,7 +89,9 @@ def with_plan(machine: Guest, line: Sequence[str], release: str, out: Path) -> t
     found = planned(line, release)
     file = out / "plan.json"
     found.write(file)
-    argv = [*line, f"--planned={file}"] if found.tests else list(line)
+    # What a failure says is in its event. A summary would say it again, at the speed of a serial
+    # port; only where tests could not be collected is it needed, to tell why.
+    argv = [*line, f"--planned={file}", "--no-summary"] if found.tests else list(line)
     return replace(machine, argv=argv, packed=tuple(map(Path, found.files))), found
 
 
