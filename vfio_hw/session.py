@@ -38,6 +38,8 @@ def pytest_line(
     # One word for option and value: what pytest does not know yet when it looks for its root, it
     # takes for a file.
     line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
+    # It imports all of Hypothesis when the last test is over, for which a guest needs seconds.
+    line += ["-p", "no:hypothesispytest"]
     line += [f"--events={events}", f"--seed={seed}"]
     line += ["--ignore=tests_hw/unit", "--ignore=tests_hw/harness"]
     line += ["--ignore=tests_hw/host"]  # they need a machine of their own
