@@ -63,9 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--quick", action="store_true", help="each test once, with parameters drawn by the seed"
     )
     group.addoption(
-        "--after-splat",
-        action="store_true",
-        help="go on with a kernel that has shown a fault",
+        "--after-splat", action="store_true", help="go on with a kernel that has shown a fault"
     )
     group.addoption("--order", metavar="FILE", help="file that says which tests come first")
     group.addoption("--machine", metavar="NAME", help="of fixtures/machines, on which this runs")
@@ -79,9 +77,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "promise(name): the promise, P1 to P9, that the test defends"
-    )
+    config.addinivalue_line("markers", "promise(name): the promise, P1 to P9, that it defends")
     config.addinivalue_line(
         "markers",
         "iommu_faults(fixture): the test makes the fixture's PCI function reach for memory that is"

@@ -47,7 +47,7 @@ def supervised(guest, python, tmp_path):
 
 
 def test_every_planted_fault_is_seen(supervised):
-    results = supervised(["leaks.py", "faults.py"])
+    results = supervised(["leaks.py", "leftovers.py", "faults.py"])
     wrong = {name: r.text for name, r in of_tests(results).items() if r.verdict != "passed"}
     skipped = {name for name in wrong if results[name].verdict == "skipped"}
     assert not {name: wrong[name] for name in wrong.keys() - skipped}

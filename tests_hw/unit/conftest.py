@@ -1,9 +1,160 @@
-"""What several of these tests make up."""
+"""What several of these tests make up: what scenes look for, guests and kernels that are played."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from vfio_hw.errors import HarnessError
+from vfio_hw.mutate import corpus, variant
+from vfio_hw.mutate.record import SURVIVED, Asked, Record, Verdict
+from vfio_hw.mutate.variant import Variant
+from vfio_hw.oracle.splats import splats
 from vfio_hw.race.catalogue.subject import Pull, Subject
+from vfio_hw.report.events import EventLog, Result
 from vfio_hw.uapi import lib
+from vfio_hw.vm import machine, supervisor
+from vfio_hw.vm.kernels import Kernel
+from vfio_hw.vm.machine import Deadlines, Ending, GuestRun
+from vfio_hw.vm.progress import restored
+from vfio_hw.vm.supervisor import Supervisor
+
+PATCH = """\
+// id: {id}
+// title: made for this test
+// class: lost request
+// promise: P2
+// origin: plausible
+// device: edu
+// oracle: assertion
+// kind: deterministic
+// file: drivers/vfio/vfio_main.c
+{more}
+@@ @@
+- a();
+"""
+WARNING = """\
+[    2.0] ------------[ cut here ]------------
+[    2.0] WARNING: drivers/vfio/made_up.c:7 at made_up+0x10/0x20, CPU#0: python3/36
+[    2.0] Call Trace:
+[    2.0]  made_up+0x10/0x20
+[    2.0] ---[ end trace 0000000000000000 ]---
+"""
+SESSION = {"event": "session", "tests": ["a", "b"]}
+STARTED = {"event": "started", "test": "a"}
+UNUSABLE = {"event": "unusable", "text": "why"}
+
+
+def finished(test: str, *findings: str) -> dict:
+    verdict = "failed" if findings else "passed"
+    return Result(test, verdict, 0.1, "", "kernel log", {}, list(findings)).as_event()
+
+
+WHOLE = ([SESSION, STARTED, finished("a"), finished("b")], "", Ending.EXITED, 0)
+
+
+def replaced(thing, **changes):
+    """The guest stays what it is: it is never booted."""
+    return thing if isinstance(thing, machine.Guest) else replace(thing, **changes)
+
+
+@pytest.fixture
+def supervised(tmp_path, monkeypatch):
+    """Plays guests that send these events, print this and end so; returns their results."""
+
+    def play(
+        *guests: tuple[list[dict], str, Ending, int | None],
+        judge: Callable[[Result], Result] = lambda result: result,
+        most_lost: int | None = None,
+        before: list[dict] | None = None,
+        aside: dict[str, Callable] | None = None,
+    ) -> list[Result]:
+        script = iter(guests)
+
+        def run(guest, out, *, deadlines, on_event, on_output, stop) -> GuestRun:
+            events, console, ending, status = next(script)
+            for event in events:
+                on_event(event)
+            (out / "console.log").write_text(console)
+            return GuestRun(ending, status, 1.0, out / "console.log", "what happened")
+
+        monkeypatch.setattr(machine, "run", run)
+        log = EventLog(tmp_path / "events.jsonl")
+        log.path.touch()
+        guest = machine.Guest(tmp_path, None, None, [])
+        monkeypatch.setattr(supervisor, "replace", replaced)
+        play.ended = Supervisor(
+            guest,
+            tmp_path / "out",
+            log,
+            deadlines=Deadlines(),
+            judge=judge,
+            splats=splats,
+            on_result=lambda result: None,
+            on_output=lambda data: None,
+            most_lost=most_lost or len(guests),
+            progress=restored(before or []),
+            aside=aside,
+        ).run()
+        return log.results()
+
+    return play
+
+
+class Bench:
+    """Boots nothing: gives the verdicts it was told, and remembers what it was asked."""
+
+    kernel, release, finds, budget = "7.3.4 (k)", "7.3.4", (), 60.0
+    alone = "passed"  # the verdict of a test that is asked alone, on a clean kernel
+
+    def __init__(self, told: dict[str, Verdict | BaseException]) -> None:
+        self.told, self.asked = told, []
+        self.machine, self.machines = "", []
+
+    def on(self, name) -> "Bench":
+        self.machine = name
+        return self
+
+    def conditions(self, races) -> str:
+        return f"races {races}"
+
+    def tried(self, name, modules, order, out, unsound=(), enough=None) -> Verdict:
+        self.asked.append((name, order))
+        self.machines.append(self.machine)
+        out.mkdir()
+        alone = order.tests[:1] if enough and order.tests else ()
+        results = [Result(test, self.alone, 1.0) for test in alone if self.alone]
+        log = EventLog(out / "events.jsonl")
+        log.path.touch()
+        for result in results:
+            log.write(result.as_event())
+        answer = self.told.get(name, Verdict(name, SURVIVED, tests=3, seconds=1.0))
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """A corpus, a kernel that was never built, and a record."""
+    monkeypatch.setenv("VFIO_HW_CACHE", str(tmp_path / "cache"))
+    for name, more in (("A-1", ""), ("B-1", ""), ("C-1", "// equivalent: nobody is there\n")):
+        (tmp_path / f"{name}.cocci").write_text(PATCH.format(id=name, more=more))
+    kernel = Kernel("k", "7.3.4", Path("i"), Path("m"), None, None, tmp_path, objects=tmp_path)
+
+    def provide(mutant, kernel):
+        if mutant.id == "B-1":
+            raise HarnessError("B-1: its patch matches nothing")
+        return Variant(Path("modules"), variant.key_of(mutant, kernel), 2.0)
+
+    monkeypatch.setattr(variant, "provide", provide)
+    mutants, _ = corpus.read(tmp_path)
+    results = tmp_path / "results"
+    results.mkdir()
+    record = Record(results)
+    record.begin(Asked({}, str(tmp_path), [], 60.0, 7, []))
+    return mutants, kernel, record
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.host import kconfig, modules
+from vfio_hw.oracle.leaks import Leaks
 
 CRASH = Path("/sys/kernel/debug/provoke-crash/DIRECT")
 
@@ -35,6 +36,12 @@ def caught():
         return titles
 
     return run
+
+
+@pytest.fixture
+def leaks() -> Leaks:
+    """The oracle for leaks, which does not wait long."""
+    return Leaks(grace=0.5, alone=True)
 
 
 @pytest.fixture
