@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat, Unsupported
-from vfio_hw.host import kconfig
+from vfio_hw.host import blocking, kconfig
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.oracle import Faults, Finding
 from vfio_hw.order import kinds
-from vfio_hw.report.events import Result
+from vfio_hw.report.events import WRITES, Result
 from vfio_hw.uapi import calls
 
 
@@ -51,6 +51,7 @@ class Course:
         for phase, seconds in self.oracles.items():
             took[phase] = max(0.0, took.get(phase, 0.0) - seconds)
         took["oracles"] = sum(self.oracles.values())
+        took.update({f"{WRITES}{name}": seconds for name, seconds in blocking.took().items()})
         return {phase: round(seconds, 3) for phase, seconds in took.items()}
 
     def take(self, report: pytest.TestReport, error: BaseException | None) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat
 from vfio_hw.host import writer
-from vfio_hw.host.blocking import BlockingWrite, write_with_deadline
+from vfio_hw.host.blocking import BlockingWrite, took, write_with_deadline
 from vfio_hw.host.process import process_state
 from vfio_hw.oracle.children import descendants, have_children
 
@@ -208,3 +208,14 @@ def test_mappings_that_hold_a_device_are_recognised() -> None:
     )
     found = writer._HOLDING.findall(maps)
     assert found == [("7f10", "7f20"), ("7f20", "7f30"), ("7f30", "7f40"), ("7f33", "7f34")]
+
+
+def test_what_writes_take_is_told_once_by_their_attribute(fifo: Path) -> None:
+    took()
+    with BlockingWrite(fifo, "text") as write:
+        assert write.wait(0.1) is None
+        assert took() == {}, "it has not returned"
+        fifo.read_bytes()
+        assert write.wait(5) == 0
+    assert took()[fifo.name] >= 0.1
+    assert took() == {}

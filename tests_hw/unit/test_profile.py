@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.report import profile
-from vfio_hw.report.events import Result
+from vfio_hw.report.events import WRITES, Result
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PHASES = {"setup": 1.0, "call": 2.0, "teardown": 0.5, "oracles": 0.25}
-SLOW = Result("t.py::slow", "passed", 4.0, phases=PHASES)
+WRITTEN = {f"{WRITES}create": 0.5, f"{WRITES}remove": 1.5}
+SLOW = Result("t.py::slow", "passed", 4.0, phases={**PHASES, **WRITTEN})
 
 
 def events(*timed: tuple[float, dict]) -> list[dict]:
@@ -47,6 +48,8 @@ def test_every_second_is_told_once():
         ("tests: call", 2.0),
         ("tests: the rest of pytest", 0.2),
         ("guests: ending", 2.0),
+        ("in write to remove", 1.5),
+        ("in write to create", 0.5),
     ):
         assert seconds(lines, name) == pytest.approx(took, abs=0.06)
     assert lines[-1].split() == ["1.00", "2.00", "0.50", "0.25", "t.py::slow"]

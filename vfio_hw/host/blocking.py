@@ -8,6 +8,7 @@ import errno
 import os
 import signal
 import time
+from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,8 @@ from vfio_hw.host.sysfs import Told, about_to_write, has_written, refused
 from vfio_hw.host.writer import ENDED, STARTED, Writer, taken
 
 _START_DEADLINE = 10.0
+
+_took: defaultdict[str, float] = defaultdict(float)
 
 
 class BlockingWrite:
@@ -124,13 +127,24 @@ class BlockingWrite:
     def _finish(self, writer: Writer, report: bytes) -> None:
         self._writer = None
         if report:
-            self.finished_at, cpu, self._errno = ENDED.unpack(report)
-            self._cpu = cpu - self._cpu
+            finished, cpu, self._errno = ENDED.unpack(report)
+            self.finished_at, self._cpu = finished, cpu - self._cpu
+            _took[self.path.name] += finished - self.started_at
             writer.give_back()
             has_written(self._told, made=self._errno == 0)
         else:  # whether it was made nobody knows
             self.finished_at, self._errno = time.monotonic(), errno.EINTR
             writer.kill()
+
+
+def took() -> dict[str, float]:
+    """Seconds that writes which have returned were in the kernel since this was last asked.
+
+    By the attribute that was written: ``create``, ``remove``, ``bind``, ``unbind``.
+    """
+    since = dict(_took)
+    _took.clear()
+    return since
 
 
 def write_with_deadline(path: Path, text: str, deadline: float) -> None:

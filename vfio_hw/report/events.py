@@ -43,6 +43,8 @@ from vfio_hw.errors import HarnessError
 Event = dict[str, Any]
 PORT = Path("/dev/ttyS1")
 """Where events leave a guest."""
+WRITES = "in write to "
+"""How the phases begin that are a part of others: what writes to an attribute of sysfs took."""
 Aside = Callable[[Path, Event], None]
 """Takes what is not for the record: the directory of the guest that sent it, and the event."""
 
@@ -62,7 +64,8 @@ class Result:
     """Of a test that passed: ``kinds`` of devices that it used, and the items of the uAPI that its
     calls had to do with, by how they went (vfio_hw.uapi.calls.OUTCOMES)."""
     phases: dict[str, float] = field(default_factory=dict)
-    """Seconds of ``setup``, ``call``, ``teardown``, and of the ``oracles`` before and after."""
+    """Seconds of ``setup``, ``call``, ``teardown``, and of the ``oracles`` before and after; and of
+    writes within these, see :data:`WRITES`."""
 
     def as_event(self) -> Event:
         """The ``finished`` event that carries it."""

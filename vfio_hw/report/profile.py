@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from vfio_hw.report.events import Event, Result, result_of
+from vfio_hw.report.events import WRITES, Event, Result, result_of
 
 _SLOWEST = 10
+_MOST_WRITTEN = 8
 _PHASES = ("setup", "call", "teardown", "oracles")
 
 
@@ -21,6 +22,9 @@ def lines(events: Iterable[Event]) -> list[str]:
     whole = sum(stages.values())
     said = [f"where the time went, {whole:.1f} s in all:"]
     said += [f"{seconds:8.1f} s {seconds / whole:4.0%}  {name}" for name, seconds in stages.items()]
+    if writes := _writes(results):
+        said.append("of that in writes to sysfs, some of which wait for a user of the device:")
+        said += [f"{seconds:8.1f} s {seconds / whole:4.0%}  {name}" for name, seconds in writes]
     slow = sorted(results, key=lambda result: -result.seconds)[:_SLOWEST]
     if slow:
         said.append("set-up   call  teardown  oracles  of the slowest tests")
@@ -28,6 +32,16 @@ def lines(events: Iterable[Event]) -> list[str]:
         of = [result.phases.get(phase, 0.0) for phase in _PHASES]
         said.append(f"{of[0]:6.2f} {of[1]:6.2f} {of[2]:9.2f} {of[3]:8.2f}  {result.test}")
     return said
+
+
+def _writes(results: Iterable[Result]) -> list[tuple[str, float]]:
+    """Seconds that writes to each attribute of sysfs have taken, the longest first."""
+    took: dict[str, float] = defaultdict(float)
+    for result in results:
+        for name, seconds in result.phases.items():
+            if name.startswith(WRITES):
+                took[name] += seconds
+    return sorted(took.items(), key=lambda each: -each[1])[:_MOST_WRITTEN]
 
 
 def _stages(events: Iterable[Event]) -> tuple[dict[str, float], list[Result]]:
@@ -61,7 +75,7 @@ def _stages(events: Iterable[Event]) -> tuple[dict[str, float], list[Result]]:
             results.append(result)
             for phase in _PHASES:
                 took[f"tests: {phase}"] += result.phases.get(phase, 0.0)
-            rest = result.seconds - sum(result.phases.values())
+            rest = result.seconds - sum(result.phases.get(phase, 0.0) for phase in _PHASES)
             took["tests: the rest of pytest"] += max(0.0, rest)
             since[int(event.get("guest", guest))] = now
     order = [*_FIRST, *(f"tests: {phase}" for phase in _PHASES)]
