@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,3 +152,21 @@ def test_a_process_that_does_not_answer_is_told_and_keeps_nobody_waiting(tmp_pat
         "pid 7 (busy) descriptor 5: anon_inode:[vfio-device]",
         "pid 7: mappings (did not answer within 2 s)",
     ]
+
+
+def test_threads_that_end_while_children_are_looked_for_do_no_harm():
+    ended = threading.Event()
+
+    def come_and_go():
+        while not ended.is_set():
+            thread = threading.Thread(target=lambda: None)
+            thread.start()
+            thread.join()
+
+    coming = threading.Thread(target=come_and_go)
+    coming.start()
+    try:
+        assert not any([have_children() for _ in range(500)])
+    finally:
+        ended.set()
+        coming.join()

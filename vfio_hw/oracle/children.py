@@ -17,7 +17,11 @@ def have_children() -> bool:
     """
     lists = list(_TASKS.glob("*/children"))
     if lists:
-        mine = {int(pid) for path in lists for pid in path.read_text().split()}
+        mine: set[int] = set()
+        for path in lists:
+            # A thread that has ended meanwhile has left its children to another one.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                mine.update(map(int, path.read_text().split()))
         return bool(mine - writer.waiting())
     try:
         os.waitid(os.P_PGID, os.getpgrp(), os.WEXITED | os.WNOHANG | os.WNOWAIT)
