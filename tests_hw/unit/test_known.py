@@ -14,7 +14,7 @@ FIND = Known(
     says=("WARNING in map_range",),
     kernels=("7.3",),
 )
-FATAL_FIND = replace(FIND, fatal=True)
+FATAL_FIND = replace(FIND, kernels=("6.1", "7.3"), fatal=("7.3",))
 KASAN_FIND = replace(FIND, needs="CONFIG_KASAN")
 TITLE = "kernel log: WARNING in map_range"
 
@@ -81,6 +81,11 @@ def test_a_fatal_find_excuses_no_other_death(result):
     assert judged(result, "7.3.4", [FATAL_FIND]).verdict == "failed"
 
 
+def test_a_find_that_kills_one_kernel_excuses_no_death_of_another():
+    assert judged(death("panic", TITLE), "6.1.176", [FATAL_FIND]).verdict == "failed"
+    assert judged(failure(), "6.1.176", [FATAL_FIND]).verdict == "known"
+
+
 def test_a_fatal_find_is_known_too_where_it_kills_nothing():
     assert judged(failure(), "7.3.4", [FATAL_FIND]).verdict == "known"
 
@@ -133,11 +138,13 @@ def described(tmp_path):
 
 def test_a_description_says_what_is_needed_and_what_is_fatal(described):
     assert described(LISTS) == [Known("x", ("a",), ("b",), ("7",))]
-    both = described(f'{LISTS}fatal = true\nneeds = "CONFIG_KASAN"\n')
-    assert both == [Known("x", ("a",), ("b",), ("7",), fatal=True, needs="CONFIG_KASAN")]
+    both = described(f'{LISTS}fatal = ["7"]\nneeds = "CONFIG_KASAN"\n')
+    assert both == [Known("x", ("a",), ("b",), ("7",), fatal=("7",), needs="CONFIG_KASAN")]
 
 
-@pytest.mark.parametrize("text", ["tests = [", 'tests = ["a"]\n', f"{LISTS}deadly = true\n"])
+@pytest.mark.parametrize(
+    "text", ["tests = [", 'tests = ["a"]\n', f"{LISTS}deadly = true\n", f"{LISTS}fatal = true\n"]
+)
 def test_a_description_that_is_none_is_refused(described, text):
     with pytest.raises(HarnessError, match="not the description"):
         described(text)

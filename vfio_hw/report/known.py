@@ -5,9 +5,9 @@ One file ``fixtures/known/NAME.toml`` each, with its page in ``docs/finds/NAME.m
 * ``tests``: names as in the record, ``*`` standing for anything;
 * ``says``: words in the text of the failure, one of which is there;
 * ``kernels``: beginnings of the releases on which it was seen;
-* ``fatal``, when true: it kills the guest. Then it excuses a panic too, when every splat that the
-  console has is titled with one of the words that it says; never a hang, nor a panic without a
-  splat;
+* ``fatal``: those among them, by their beginnings too, that it kills. There it excuses a panic
+  too, when every splat that the console has is titled with one of the words that it says; never a
+  hang, nor a panic without a splat;
 * ``needs``: the option, such as ``CONFIG_KASAN``, without which a kernel does not show it. Where
   the kernel has it not, or its configuration is not known, a test that passes tells nothing.
 """
@@ -35,12 +35,12 @@ class Known:
     tests: tuple[str, ...]
     says: tuple[str, ...]
     kernels: tuple[str, ...]
-    fatal: bool = False
+    fatal: tuple[str, ...] = ()
     needs: str = ""
 
     def concerns(self, test: str, release: str) -> bool:
         """Whether the test shows it on a kernel of this release."""
-        return any(_of_series(release, kernel) for kernel in self.kernels) and any(
+        return _of_series(release, self.kernels) and any(
             matches(test, pattern) for pattern in self.tests
         )
 
@@ -50,9 +50,10 @@ class Known:
         # Without a splat, the text of a death is the end of the console, which may say anything.
         died = result.oracle in FATAL
         faults = result.findings or ([] if died else [result.text])
+        kills = result.oracle == "panic" and bool(faults) and _of_series(release, self.fatal)
         return (
             result.verdict == "failed"
-            and (not died or (self.fatal and result.oracle == "panic" and bool(faults)))
+            and (not died or kills)
             and self.concerns(result.test, release)
             and all(any(words in fault for words in self.says) for fault in faults)
         )
@@ -92,8 +93,8 @@ def vanished(
     ]
 
 
-def _of_series(release: str, series: str) -> bool:
-    return release == series or release.startswith((f"{series}.", f"{series}-"))
+def _of_series(release: str, series: Iterable[str]) -> bool:
+    return any(release == one or release.startswith((f"{one}.", f"{one}-")) for one in series)
 
 
 def matches(test: str, pattern: str) -> bool:
@@ -108,6 +109,8 @@ def _read(path: Path) -> Known:
         data = tomllib.loads(path.read_text())
         lists = {key: tuple(value) for key, value in data.items() if isinstance(value, list)}
         find = Known(path.stem, **(data | lists))
+        if not isinstance(find.fatal, tuple):
+            raise TypeError("fatal is a list of kernels")
     except (tomllib.TOMLDecodeError, TypeError) as error:
         raise HarnessError(f"{path}: not the description of a known find: {error!r}") from None
     if not page.exists():
