@@ -82,6 +82,17 @@ def test_the_essence_of_a_failure_is_what_pytest_marks():
     ]
 
 
+def test_a_summary_says_how_many_races_nobody_met_in(tmp_path, capsys):
+    """Their rounds went one after the other, so what they judged is no race."""
+    met = Result("t.py::met", "passed", 0.1, properties={"edges": [], "met": 3})
+    missed = Result("t.py::missed", "passed", 0.1, properties={"edges": [], "met": 0})
+    terminal.summary([*results("passed"), met, missed], tmp_path, [])
+    assert "1 of 2 races were none: nobody met anybody" in (said := capsys.readouterr().out)
+    assert "t.py::missed" in said and "3 passed" in said
+    terminal.summary([*results("passed"), met], tmp_path, [])
+    assert "races" not in capsys.readouterr().out
+
+
 def test_a_full_disk_ends_a_run_with_what_goes_on_with_it(tmp_path):
     with (
         pytest.raises(HarnessError, match=f"no space left .*--resume {tmp_path}"),
