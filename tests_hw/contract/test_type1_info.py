@@ -26,7 +26,7 @@ NEVER = {
     *(lib.VFIO_SPAPR_TCE_IOMMU, lib.VFIO_SPAPR_TCE_v2_IOMMU, lib.VFIO_EEH),
     *(0, 1 << 16, 2**31 - 1, 2**32 - 1),
 }
-# Offered by the drivers that had it, and then by all their containers.
+# Of Type1 too: "vfio: Remove VFIO_TYPE1_NESTING_IOMMU" took it back.
 NESTING = lib.__VFIO_RESERVED_TYPE1_NESTING_IOMMU
 KNOWN = TYPE1 | NEVER | {lib.VFIO_UPDATE_VADDR, lib.VFIO_NOIOMMU_IOMMU, lib.VFIO_DMA_CC_IOMMU}
 UNSAFE = Path("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode")
@@ -58,7 +58,21 @@ def no_iommu(kind: type[Container]) -> set[int]:
 def test_a_container_without_group_offers_what_its_drivers_can():
     with Container() as container:
         assert extensions(container) == TYPE1 | no_iommu(Container)
-        assert container.check_extension(NESTING) in (0, 1)
+
+
+@pytest.mark.promise("P8")
+def test_the_type_that_was_taken_back_can_be_set_where_it_is_still_offered(mtty):
+    """And nowhere else; the driver opens for it all the same, so only the offer keeps it away."""
+    with Container() as container, Group(mtty.iommu_group) as group:
+        offered = container.check_extension(NESTING)
+        assert offered in (0, 1)
+        group.set_container(container)
+        assert container.check_extension(NESTING) == offered
+        assert container.set_iommu_errno(NESTING) == (0 if offered else errno.ENODEV)
+        if not offered:
+            assert container.set_iommu_errno(lib.VFIO_TYPE1v2_IOMMU) == 0
+        assert container.check_extension(NESTING) == offered
+        assert container.set_iommu_errno(lib.VFIO_TYPE1v2_IOMMU) == errno.EINVAL
 
 
 @pytest.mark.promise("P8")
