@@ -94,6 +94,23 @@ def test_an_image_that_is_no_kernel_is_no_boot(guest, tmp_path):
     assert ended.ending is Ending.NO_BOOT
 
 
+def test_what_a_guest_is_asked_to_run_is_no_word_to_its_kernel(guest, tmp_path):
+    """Neither its words, nor its environment, nor where it runs."""
+    word = '" panic=7\n init=/bin/sh -- \\$(reboot)\x1b[2J'
+    where = tmp_path / "a panic=7 init=,b"
+    where.mkdir()
+    script = 'cat /proc/cmdline; printf "%s|%s|%s" "$1" "$WORD" "$PWD"'
+    asked = guest(["sh", "-c", script, "sh", word])
+    asked = dataclasses.replace(asked, cwd=where, environment={**asked.environment, "WORD": word})
+    said = bytearray()
+    ended = run(asked, tmp_path / "out", on_output=said.extend)
+    assert ended.status == 0, ended.text
+    parameters, given = said.decode().split("\n", 1)
+    assert "panic=-1" in parameters.split() and "panic=7" not in parameters
+    assert "init=" not in parameters
+    assert given == f"{word}|{word}|{where}"
+
+
 def test_what_the_guest_writes_does_not_reach_the_host(ran, tmp_path):
     there = tmp_path / "written"
     assert ran(f"echo guest > {there} && cat {there}").status == 0

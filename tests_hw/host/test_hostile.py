@@ -2,12 +2,17 @@
 
 import ctypes
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from vfio_hw.host.forked import forked
+from vfio_hw.host.journal import ENDING
+from vfio_hw.plugin import IN_GUEST
+from vfio_hw.session import PROJECT
 
 ESCAPE = "\x1b[31m"
 
@@ -73,6 +78,46 @@ def test_a_results_directory_is_a_new_one(command, tmp_path, card):
         status, said = command("run", "--here", f"--device={card}", f"--results={tmp_path / name}")
         assert status == 3 and "exists already" in said
     assert not any((tmp_path / "elsewhere").iterdir()) and not (tmp_path / "nothing").exists()
+
+
+SWAPS = """
+import os
+from pathlib import Path
+def test_swaps(edu):
+    results, victim = Path("{results}"), Path("{victim}")
+    results.rename("{results}.old")
+    results.mkdir()
+    for name in ("raw.jsonl", "events.jsonl", "output.log"):
+        os.{link}(victim, results / name)
+"""
+
+
+@pytest.mark.parametrize("link", ["symlink", "link"])
+def test_who_may_change_the_directory_of_results_does_not_choose_what_is_written(
+    life, state, tmp_path, edu, link
+):
+    """He puts another one in its place while root's run writes to it, full of links."""
+    planted, victim = PROJECT / "tests_hw/pci/test_planted.py", tmp_path / "victim"
+    results = tmp_path / "results"
+    victim.write_text("precious")
+    planted.write_text(SWAPS.format(results=results, victim=victim, link=link))
+    before = life.machine()
+    try:
+        run = [sys.executable, "-m", "vfio_hw", "run", "--here", f"--device={edu}"]
+        ended = subprocess.run(
+            [*run, f"--results={results}", "tests_hw/pci/test_planted.py"],
+            cwd=PROJECT,
+            env={key: value for key, value in os.environ.items() if key != IN_GUEST},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    finally:
+        planted.unlink()
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == 3 and fit_to_print(said) and "Traceback" not in said, said
+    assert victim.read_text() == "precious", said
+    assert life.machine() == before and state.names(ENDING) == []
 
 
 def test_a_driver_is_a_name_and_no_path(command, card):

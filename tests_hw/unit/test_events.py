@@ -1,11 +1,12 @@
 """This file checks the record of a run: nothing is lost, nothing half-written is believed."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.report.events import EventLog, Result, result_of
+from vfio_hw.report.events import EventLog, Result, result_of, send
 
 
 def test_a_result_survives_the_record(tmp_path):
@@ -47,13 +48,18 @@ def test_a_full_disk_is_told_with_the_record_that_is_on_it():
         EventLog(Path("/dev/full")).write({"event": "run"})
 
 
-def test_a_link_in_the_place_of_a_record_is_not_followed(tmp_path):
+@pytest.mark.parametrize("link, why", [(os.symlink, "symbolic links"), (os.link, "Too many links")])
+def test_a_link_in_the_place_of_a_record_is_not_written_to(tmp_path, link, why):
     precious = tmp_path / "precious"
     precious.write_text("precious")
     log = EventLog(tmp_path / "events.jsonl")
-    log.path.symlink_to(precious)
-    with pytest.raises(OSError, match=r"symbolic links.*events\.jsonl"):
+    link(precious, log.path)
+    with pytest.raises(OSError, match=rf"{why}.*events\.jsonl"):
         log.write({"event": "run"})
+    with pytest.raises(OSError, match=rf"{why}.*events\.jsonl"):
+        send(log.path, {"event": "started"})
+    with pytest.raises(OSError, match=why), log.held():
+        pass
     assert precious.read_text() == "precious"
 
 

@@ -10,6 +10,7 @@ from vfio_hw.host.descendants import descendants
 from vfio_hw.host.openers import Opening
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.safety import REMEDIES, Refusal, Safety
+from vfio_hw.host.tree import listed
 
 
 class Tree:
@@ -134,6 +135,22 @@ def test_a_namespace_that_several_controllers_share(tree):
     classes.mkdir(parents=True)
     (classes / "nvme-subsys0").symlink_to(subsystem)
     assert [each.name for each in descendants(tree.function, tree.root)] == ["nvme0n1"]
+
+
+@pytest.mark.parametrize("says", ["0x00ff00", "0x020000", "0x0c0330"])
+@pytest.mark.parametrize("behind", ["", "0000:04:00.0/"])
+def test_what_it_says_that_it_is_does_not_make_it_free(tree, says, behind):
+    """The ids of a device that tests know, the class of what carries nothing, and a disk in use."""
+    tree.attribute("vendor", "0x1234")
+    tree.attribute("device", "0x11e8")
+    tree.attribute("class", says)
+    tree.below(f"{behind}nvme/nvme0/nvme0n1", "block", "259:0")
+    (tree.root / "dev/nvme0n1").write_bytes(bytes(2 << 20))
+    mounts = tree.root / "proc/self/mountinfo"
+    mounts.write_text("21 1 259:0 / /data rw - ext4 /dev/nvme0n1 rw\n")
+    function = PciFunction.at("0000:03:00.0", tree.bus)
+    assert (function.kind, tree.rules()) == ("edu", ["mounted"])
+    assert "is mounted on" in " ".join(listed(function, Safety(tree.root)).obstacles)
 
 
 def test_the_display_that_shows_the_console(tree):

@@ -31,6 +31,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -89,7 +90,7 @@ def result_of(event: Event) -> Result:
 
 def send(port: Path, event: Event) -> None:
     """Write an event to the port on which it leaves a guest; whole when this returns."""
-    descriptor = os.open(port, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC)
+    descriptor = opened(port, os.O_WRONLY | os.O_APPEND)
     try:
         data = json.dumps(event).encode() + b"\n"
         while data:
@@ -111,7 +112,7 @@ class EventLog:
 
         :raises HarnessError: one does.
         """
-        with open(self.path, "ab", opener=_followed_nowhere) as file:
+        with open(self.path, "ab", opener=opened) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -128,7 +129,7 @@ class EventLog:
         try:
             with (
                 self._lock,
-                open(self.path, "a+b", buffering=0, opener=_followed_nowhere) as file,
+                open(self.path, "a+b", buffering=0, opener=opened) as file,
             ):
                 # A record that was cut short is ended first, or it would take this one with it.
                 if file.tell():
@@ -153,9 +154,18 @@ class EventLog:
         return [result_of(event) for event in self.read() if event["event"] == "finished"]
 
 
-def _followed_nowhere(path: str, flags: int) -> int:
-    """Who can make a link in a results directory does not choose what root writes to."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+def opened(path: str | Path, flags: int) -> int:
+    """Open a record or a port: who can make links in its directory does not choose the file.
+
+    :raises OSError: it is a symbolic link, or a file that has another name too.
+    """
+    own = os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+    descriptor = os.open(path, flags | own, 0o644)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(errno.EMLINK, os.strerror(errno.EMLINK), str(path))
+    return descriptor
 
 
 def left(path: Path) -> frozenset[str]:

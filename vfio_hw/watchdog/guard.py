@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vfio_hw.oracle.holders import holders
 from vfio_hw.oracle.splats import splats
-from vfio_hw.report.events import Event, Result
+from vfio_hw.report.events import Event, Result, opened
 from vfio_hw.watchdog.advice import advice
 from vfio_hw.watchdog.evidence import gathered
 from vfio_hw.watchdog.log import Log
@@ -68,8 +68,7 @@ class _Guard:
     ) -> None:
         self._channel, self._process, self._deadline = channel, process, deadline
         self._supervised = supervised
-        flags = os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC
-        self._port = -1 if port is None else os.open(port, flags)
+        self._port = -1 if port is None else opened(port, os.O_WRONLY | os.O_APPEND)
         self._log = Log()
         self._logged: list[str] = []
         self._test = ""
