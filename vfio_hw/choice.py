@@ -38,7 +38,8 @@ class Choice:
     def _lazily(self, whole: Plan) -> Lazily:
         wanted = self._wanted
         tests = [test for test in whole.tests if wanted is None or test in wanted]
-        self._announce(tests, whole.promises or {})
+        # Which they are the host has known before: a serial port needs seconds for so many names.
+        self._announce({})
         return Lazily(tests, self._begin, self._missing)
 
     def _missing(self, test: str, why: str) -> None:
@@ -71,16 +72,15 @@ class Choice:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if not session.config.option.collectonly and not self._plan:
             tests = [item.nodeid for item in session.items]
-            self._announce(tests, order.promises_of(session.items))
+            self._announce({"tests": tests, "promises": order.promises_of(session.items)})
             self._begin(session.items)
 
-    def _announce(self, tests: list[str], promises: dict[str, list[str]]) -> None:
+    def _announce(self, found: Event) -> None:
         self._say(
             {
                 "event": "session",
                 "kernel": os.uname().release,
                 "seed": self._config.option.seed,
-                "tests": tests,
-                "promises": promises,
+                **found,
             }
         )

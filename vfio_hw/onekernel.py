@@ -80,6 +80,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
             progress=share,
             losses=losses,
             aside={collect.KIND: gcov.keep},
+            plan=plan,
             advise=lambda ended: _advised(kernel, ended),
         )
 

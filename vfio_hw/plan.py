@@ -1,8 +1,10 @@
 """Which tests a guest will run, as the host has found them, and the files it will read for it."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,14 @@ class Plan:
     tests: tuple[str, ...] = ()
     promises: dict[str, list[str]] | None = None
     files: tuple[str, ...] = ()
+
+    def announced(self, left: Collection[str] | None) -> dict[str, Any]:
+        """What a guest that was given this plan would say of its tests.
+
+        :param left: those that it was told to run; None: all.
+        """
+        tests = [test for test in self.tests if left is None or test in left]
+        return {"tests": tests, "promises": self.promises or {}}
 
     def write(self, path: Path) -> None:
         """Put it into a file for :func:`read`."""

@@ -87,7 +87,7 @@ class Bench:
         out.mkdir(parents=True)
         order.write(out / "order.json")
         line = [*self.line(order.races), f"--order={out / 'order.json'}"]
-        machine, _ = with_plan(self.machine, line, self.release, out)
+        machine, plan = with_plan(self.machine, line, self.release, out)
         watch = _Watch(self.budget, unsound, enough)
         supervisor = Supervisor(
             replace(machine, modules=modules, cpus=self._cpus(order.races)),
@@ -102,6 +102,7 @@ class Bench:
             on_result=watch.take,
             on_output=lambda data: None,
             most_lost=3,
+            plan=plan,
         )
         why = ""
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vfio_hw.errors import MachineLost
+from vfio_hw.plan import Plan
 from vfio_hw.report.events import Aside, EventLog, Result, result_of
 from vfio_hw.vm import machine
 from vfio_hw.vm.ending import Splat, explained, lines_of, result_of_end
@@ -34,6 +35,7 @@ class Supervisor:
     :param losses: shared with others, whose guests run at the same time.
     :param advise: what to do about a guest that has panicked.
     :param aside: what takes events of these kinds, which are then not recorded.
+    :param plan: what the guests were told to run.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Supervisor:
         losses: Losses | None = None,
         advise: Callable[[GuestRun], str] = lambda ended: "",
         aside: Mapping[str, Aside] | None = None,
+        plan: Plan | None = None,
     ) -> None:
         self._guest, self._out, self._log = guest, out, log
         self._deadlines, self._judge, self._splats = deadlines, judge, splats
@@ -60,7 +63,7 @@ class Supervisor:
         self._on_event = on_event
         self._losses = losses or Losses(most_lost)
         self._progress, self._advise = progress or Progress(), advise
-        self._aside = aside or {}
+        self._aside, self._plan = aside or {}, plan or Plan()
 
     def run(self) -> Supervised:
         """Run all of it.
@@ -148,6 +151,10 @@ class Supervisor:
         if kind == "finished":
             self._finish(result_of(event))
             return
+        if kind == "session" and "tests" not in event:
+            planned = self._progress.planned
+            left = None if planned is None else set(self._progress.left)
+            event = {**event, **self._plan.announced(left)}
         self._log.write({**event, "guest": self._progress.guests})
         self._on_event(event)
         if kind == "session":
