@@ -1,6 +1,7 @@
 """This file checks how counters leave a guest, and how gcov's answer to them is taken."""
 
 import io
+import json
 import subprocess
 import zipfile
 
@@ -119,7 +120,7 @@ def test_the_status_of_a_command_is_passed_on_and_its_counters_are_sent(
     port.touch()
     monkeypatch.setattr(collect, "PORT", port)
     assert collect.main(command) == status
-    assert '"event": "coverage"' in port.read_text()
+    assert json.loads(port.read_text())["event"] == "coverage"
 
 
 def test_a_command_that_is_not_there_has_a_shell_s_status(tmp_path, monkeypatch, capsys):
