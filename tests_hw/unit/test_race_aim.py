@@ -53,6 +53,10 @@ def test_who_kills_the_other_is_kept_from_it_while_both_are_measured(racer: Race
     program = [openat("/dev/null", os.O_RDONLY, into=null, delay_ns=3_000_000, decisive=True)]
     user = Actor("user", program, process=True, pid=pid)
     killer = Actor("killer", [kill(pid, signal.SIGKILL, decisive=True)])
+
+    def scene() -> Scene:
+        return Scene([], [user, killer])
+
     killed, late = ({("not run", "ok"), ("SIGKILL", "ok")}, {("ok", "ESRCH"), ("ok", "ok")})
 
     def comes_to(wanted, legal, later_ns=0) -> None:
@@ -60,10 +64,7 @@ def test_who_kills_the_other_is_kept_from_it_while_both_are_measured(racer: Race
         seen: list[object] = []
         while len(seen) < _TRIES:
             try:
-                actors = [user, killer]
-                aim = aimed(
-                    racer, lambda: Scene([], actors), seed=1, legal=legal, later_ns=later_ns
-                )
+                aim = aimed(racer, scene, seed=1, legal=legal, later_ns=later_ns)
             except KernelSplat as late:
                 seen.append(late)
                 continue
