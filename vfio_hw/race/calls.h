@@ -11,13 +11,11 @@ static const struct {
     const char *name;
     long number;
 } calls[] = {
-    CALL(close),     CALL(dup),        CALL(dup3),       CALL(eventfd2),  CALL(exit_group),
-    CALL(fcntl),     CALL(getppid),    CALL(ioctl),      CALL(kill),      CALL(madvise),
-    CALL(mprotect),  CALL(munmap),     CALL(nanosleep),  CALL(openat),    CALL(pipe2),
-    CALL(ppoll),     CALL(pread64),    CALL(pwrite64),   CALL(read),      CALL(recvmsg),
-    CALL(sched_yield), CALL(sendmsg),  CALL(socketpair), CALL(unlinkat),  CALL(write),
-    CALL(delete_module), CALL(finit_module), CALL(capset), CALL(memfd_create), CALL(prlimit64),
-    CALL(perf_event_open), CALL(pidfd_getfd), CALL(pidfd_open), CALL(setpriority),
+    CALL(capset),    CALL(close),      CALL(delete_module), CALL(dup),    CALL(dup3),
+    CALL(eventfd2),  CALL(exit_group), CALL(fcntl),      CALL(getppid),   CALL(ioctl),
+    CALL(kill),      CALL(munmap),     CALL(nanosleep),  CALL(openat),    CALL(pipe2),
+    CALL(ppoll),     CALL(pread64),    CALL(prlimit64),  CALL(pwrite64),  CALL(read),
+    CALL(perf_event_open), CALL(recvmsg), CALL(sendmsg),    CALL(socketpair), CALL(write),
 #if defined(SYS_mmap) && !defined(__s390__)
     CALL(mmap), /* where it takes six arguments, and not the address of a struct with them */
 #endif
