@@ -16,7 +16,9 @@ from vfio_hw.vm.machine import Guest
 from vfio_hw.vm.topology import topology
 
 DEFAULT_KERNEL = "latest"
-DEFAULT_MACHINE = "intel-iommu"
+# What is booted beside the kernel, where no option says otherwise.
+MACHINE: Mapping[str, Any] = {"accel": "auto", "machine": "intel-iommu", "cpus": 2, "memory": "2G"}
+DEFAULT_MACHINE: str = MACHINE["machine"]
 
 # What vm/init.c mounts over the host's.
 _OWN = ("/dev", "/proc", "/sys", "/run")
@@ -58,7 +60,7 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accel",
         choices=["auto", "kvm", "tcg"],
-        default="auto",
+        default=MACHINE["accel"],
         help="auto: KVM where it is seen to boot a kernel, else TCG (default)",
     )
     parser.add_argument(
@@ -67,8 +69,9 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"one of fixtures/machines (default: {DEFAULT_MACHINE})",
     )
-    parser.add_argument("--cpus", type=whole, default=2, help="of the guest (default: 2)")
-    parser.add_argument("--memory", type=memory, default="2G", help="of the guest (default: 2G)")
+    for name, kind in (("cpus", whole), ("memory", memory)):
+        text = f"of the guest (default: {MACHINE[name]})"
+        parser.add_argument(f"--{name}", type=kind, default=MACHINE[name], help=text)
 
 
 def arguments(args: argparse.Namespace) -> dict[str, str | int | list[str] | None]:

@@ -7,7 +7,8 @@ from vfio_hw import guest, run
 from vfio_hw.errors import HarnessError
 from vfio_hw.race.again import Recorded
 from vfio_hw.report import terminal
-from vfio_hw.session import PROJECT
+from vfio_hw.report.events import EventLog
+from vfio_hw.session import PROJECT, results_directory
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -16,7 +17,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "replay",
         help="run a race that failed again",
         description="Boots a guest and runs the test of the race there, about the offsets at which"
-        " it failed.",
+        " it failed and for twice the rounds; with what the guest was asked for in which it failed,"
+        " unless options say otherwise.",
         epilog="Exit status: 1 it failed again, 0 it did not, 2 the test is no more, 3 it could not"
         " be run.",
     )
@@ -24,11 +26,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "file", type=Path, metavar="FILE", help="race-N.json of a results directory"
     )
     guest.add_arguments(parser, kernel="")
+    parser.set_defaults(**dict.fromkeys(guest.MACHINE))
     parser.add_argument(
         "--race-budget",
         type=guest.seconds,
         metavar="SECONDS",
-        help="time that it may take to fail (default: twice what it took, 30 at least)",
+        help="most time that it may take to fail (default: four times what it took, 60 at least)",
     )
     parser.add_argument("--results", type=Path, metavar="DIRECTORY", help="where the record goes")
     parser.set_defaults(function=replay)
@@ -41,7 +44,8 @@ def replay(args: argparse.Namespace) -> int:
     """
     file = guest.visible(args.file)
     recorded = Recorded.read(file)
-    named, args.kernel = bool(args.kernel), args.kernel or guest.DEFAULT_KERNEL
+    named = bool(args.kernel)
+    _as_recorded(args, recorded)
     _, kernel = guest.described(args, ["true"], terminal.say, PROJECT)
     if kernel.release != recorded.kernel:
         if not named:
@@ -52,15 +56,13 @@ def replay(args: argparse.Namespace) -> int:
         terminal.say(
             f"{file} is of kernel {recorded.kernel}: whether {kernel.release} does the same"
         )
-    shifts = recorded.shifts_ns
-    where = "at its edges" if shifts is None else f"about offsets {shifts} ns"
-    terminal.say(f"{recorded.test}, {where}; it failed with: {recorded.content['complaint']}")
+    terminal.say(_promise(recorded))
     own = argparse.Namespace(
         device=[],
         quick=False,
         seed=int(recorded.content["seed"]) % 2**32,
         selection=[recorded.test],
-        rest=[f"--race-replay={file}"],
+        rest=[f"--race-replay={file}", *(f"--race-widen={name}" for name in recorded.widened)],
         race_budget=args.race_budget or recorded.seconds,
         test_deadline=None,
         most_lost=1,
@@ -72,4 +74,46 @@ def replay(args: argparse.Namespace) -> int:
         strict_known=False,
         resume=None,
     )
-    return run.run(argparse.Namespace(**{**vars(args), **vars(own), "kernel": [args.kernel]}))
+    out = results_directory(args.results)
+    status = run.run(
+        argparse.Namespace(**{**vars(args), **vars(own), "kernel": [args.kernel]}), out
+    )
+    if status == run.OK:
+        results = EventLog(out / "events.jsonl").results()
+        rounds = sum(int(each.properties.get("rounds", 0)) for each in results)
+        terminal.say(f"it did not fail again in {rounds} rounds{_took(recorded)}")
+    return status
+
+
+def _as_recorded(args: argparse.Namespace, recorded: Recorded) -> None:
+    """Fill in what no option has said: as the guest was in which it failed, or as any is."""
+    of_kernel = ("kernel", "modules", "patch")
+    # A kernel that is named is not the one that was patched, or had these modules.
+    alone = any(getattr(args, name) for name in of_kernel)
+    defaults = {"kernel": guest.DEFAULT_KERNEL, "modules": None, "patch": [], **guest.MACHINE}
+    given = {name: recorded.guest.get(name, value) for name, value in defaults.items()}
+    guest.set_arguments(
+        args,
+        {
+            name: getattr(args, name) or (defaults if alone and name in of_kernel else given)[name]
+            for name in defaults
+        },
+    )
+
+
+def _promise(recorded: Recorded) -> str:
+    """What is about to be run."""
+    offsets = recorded.offsets_ns
+    where = "at its edges" if offsets is None else f"about offsets {offsets} ns"
+    if recorded.nth is not None:
+        where += f", number {recorded.nth} of what can fail failing"
+    most = recorded.most_rounds
+    rounds = "" if most is None else f", {most} rounds"
+    return (
+        f"{recorded.test}, {where}{rounds}; it failed with:"
+        f" {recorded.content['complaint']}{_took(recorded)}"
+    )
+
+
+def _took(recorded: Recorded) -> str:
+    return "" if recorded.rounds is None else f" (it took {recorded.rounds})"

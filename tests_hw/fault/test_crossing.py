@@ -8,6 +8,7 @@ import random
 import pytest
 
 from vfio_hw.fixtures import Paired
+from vfio_hw.fixtures.races import replayed
 from vfio_hw.fixtures.selection import as_parameters, pairs_of
 from vfio_hw.race.catalogue.choice import Chosen
 from vfio_hw.race.catalogue.faulty import SPARED, Drawn
@@ -34,7 +35,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_what_fails_while_its_device_is_disturbed_leaves_nothing(
     injection, chosen: Chosen, paired: Paired, record_property, pytestconfig
 ):
-    drawn, judged = Drawn(random.Random(pytestconfig.option.seed)), judge_of(chosen.pair)
+    again = replayed(pytestconfig)
+    drawn = Drawn(random.Random(pytestconfig.option.seed), always=again.nth if again else None)
+    judged = judge_of(chosen.pair)
 
     def judge(played: Round) -> str | None:
         drawn.tell(played)

@@ -2,12 +2,22 @@
 
 import errno
 import random
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
 
 from vfio_hw.race.catalogue.entry import Operation, alone, legal
-from vfio_hw.race.catalogue.faulty import FAULTS, SPARED, Drawn, Hindered, Nth, Tried, around
+from vfio_hw.race.catalogue.faulty import (
+    FAULTS,
+    SPARED,
+    Drawn,
+    Nth,
+    Tried,
+    around,
+    explained,
+    hindered,
+)
 from vfio_hw.race.catalogue.limits import LIMITS
 from vfio_hw.race.catalogue.pairs import operation_named
 from vfio_hw.race.program import syscall, write_file
@@ -54,13 +64,21 @@ def test_a_hindered_operation_may_say_so_and_succeeds_when_repeated(outcome, aga
 
 
 def test_of_a_pair_only_the_first_user_may_be_hindered():
-    outcomes = Hindered({("ok+ok", "ok"), ("ENODEV+skipped", "EBUSY")})
+    outcomes = hindered({("ok+ok", "ok"), ("ENODEV+skipped", "EBUSY")})
     assert ("ok+ok", "ok") in outcomes
     assert ("ENOMEM+skipped", "ok") in outcomes
     assert ("ENOMEM+skipped", "EBUSY") in outcomes
     assert ("ok+ok", "EBUSY") not in outcomes
     assert ("ok+ok", "ENOMEM") not in outcomes
     assert ("EIO+skipped", "ok") not in outcomes
+
+
+def test_all_outcomes_that_a_fault_explains_are_listed():
+    alone = frozenset({"ok+ok", "ENODEV+skipped"})
+    words = ("ok", "skipped", "SIGKILL", "not run", "ENODEV", "EIO", *FAULTS)
+    every = {"+".join(parts) for parts in product(words, repeat=2)}
+    listed = {outcome for (outcome,) in hindered({(each,) for each in alone})}
+    assert listed == {each for each in every if explained(each, alone, FAULTS)} | alone
 
 
 def counted(outcome: str) -> SimpleNamespace:
@@ -91,6 +109,17 @@ def test_the_first_thing_fails_first_and_then_any_of_those_that_there_are():
     assert {*range(1, 8)} <= {*numbers} and max(numbers) <= 14
     assert drawn.rounds == 200
     assert drawn.fired == sum(number <= 7 for number in numbers) > 100
+
+
+def test_what_failed_in_a_failure_fails_in_each_round_that_runs_it_again():
+    drawn = Drawn(random.Random(1), always=3)
+    world = SimpleNamespace(answered=lambda: b"0", answer=0)
+    numbers = set()
+    for _ in range(20):
+        numbers.add(drawn.hinder(world).nth)
+        drawn.tell(counted("ok"))
+    assert numbers == {3}
+    assert drawn.fired == 20
 
 
 @pytest.mark.parametrize("name", SPARED)

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from vfio_hw import asked, cli, guest, run
+from vfio_hw import asked, cli, guest, replay, run
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.race_files import write_failures
 
+PASSES = 8
 TEST = "tests_hw/race/test_x.py::test_y[mtty]"
 RACE = {
     "test": TEST,
-    "vfio_hw_race": 1,
+    "vfio_hw_race": 2,
     "kernel": "7.3.4",
     "complaint": "",
     "device": None,
@@ -23,20 +24,35 @@ RACE = {
     "rounds": 1,
     "seconds": 0.0,
     "window_ns": 1000,
+    "deadline": 5.0,
+    "nth": None,
+    "widened": [],
+    "guest": None,
     "shifts_ns": None,
     "legal": [["ok"]],
     "prologue": [],
     "actors": [],
     "epilogue": [],
     "slots": [],
+    "pages": [],
+}
+GUEST = {
+    "kernel": "latest-debug",
+    "modules": None,
+    "patch": ["/p/fix.patch"],
+    "accel": "tcg",
+    "machine": "amd-iommu",
+    "cpus": 1,
+    "memory": "3G",
 }
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> EventLog:
     log = EventLog(tmp_path / "events.jsonl")
+    log.write({"event": "asked", "kernels": ["latest-debug"], "guest": GUEST, "options": {}})
     log.write({"event": "run", "kernel": "7.3.4", "machine": "intel-iommu", "image": "/k/bzImage"})
-    log.write({"event": "race", **RACE})
+    log.write({"event": "race", **RACE, "guest": 1})
     return log
 
 
@@ -48,19 +64,28 @@ def test_a_race_that_failed_is_written_as_it_told(log: EventLog, tmp_path: Path)
     told = {**RACE, "complaint": "outcome (x) is not legal", "shifts_ns": [0, 5]}
     log.write(Result(TEST, "failed", 1.0, "text", "outcome", {"race": told}).as_event())
     (content,) = files(log, tmp_path)
-    expected = {"machine": "intel-iommu", "image": "/k/bzImage", "text": "text"}
+    expected = {"guest": GUEST, "image": "/k/bzImage", "oracle": "outcome", "text": "text"}
     assert content == {**told, **expected}
 
 
 def test_a_race_that_the_kernel_died_of_is_written_as_it_began(
     log: EventLog, tmp_path: Path
 ) -> None:
+    for event in ({"rounds": 20, "guest": 2}, {"rounds": 30, "guest": 1}):
+        log.write({"event": "racing", "pair": "a pair", **event})
     log.write(Result(TEST, "failed", 9.5, "Kernel panic\ntrace", "panic").as_event())
     (content,) = files(log, tmp_path)
     assert content["complaint"] == "Kernel panic"
     assert content["shifts_ns"] is None
-    assert content["seconds"] == 9.5
+    assert (content["seconds"], content["rounds"]) == (9.5, 30)
+    assert content["guest"] == GUEST
     assert "event" not in content
+
+
+def test_how_many_rounds_there_were_may_be_unknown(log: EventLog, tmp_path: Path) -> None:
+    log.write(Result(TEST, "failed", 9.5, "Kernel panic", "panic").as_event())
+    (content,) = files(log, tmp_path)
+    assert content["rounds"] is None
 
 
 def test_what_an_oracle_found_after_a_race_comes_with_its_edges(
@@ -83,17 +108,22 @@ def test_of_other_verdicts_there_is_no_file(log: EventLog, tmp_path: Path, verdi
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[argparse.Namespace]:
+def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[argparse.Namespace]:
     """The runs that a command asks for, on a kernel 7.3.4."""
     seen: list[argparse.Namespace] = []
 
-    def run_one(args: argparse.Namespace) -> int:
+    def run_one(args: argparse.Namespace, out: Path) -> int:
         asked.asked(args)
         seen.append(args)
-        return 1
+        if args.seed == PASSES:
+            properties = {"rounds": 80}
+            log = EventLog(out / "events.jsonl")
+            log.write(Result(TEST, "passed", 1.0, properties=properties).as_event())
+        return int(args.seed != PASSES)
 
     kernel = SimpleNamespace(release="7.3.4")
     monkeypatch.setattr(run, "run", run_one)
+    monkeypatch.setattr(replay, "results_directory", lambda _: tmp_path)
     monkeypatch.setattr(guest, "described", lambda *_: (None, kernel))
     return seen
 
@@ -104,14 +134,41 @@ def saved(path: Path, **changes: object) -> Path:
 
 
 def test_a_replay_runs_the_test_about_the_offsets(
-    tmp_path: Path, ran: list[argparse.Namespace]
+    tmp_path: Path, ran: list[argparse.Namespace], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = saved(tmp_path / "race-1.json", seconds=40.0, shifts_ns=[0, 3])
+    actors = [{"offset_ns": 100}, {"offset_ns": 0}]
+    path = saved(tmp_path / "race-1.json", seconds=40.0, rounds=90, shifts_ns=[0, 3], actors=actors)
     assert cli.main(["replay", str(path)]) == 1
     (args,) = ran
     assert args.selection == [TEST]
     assert args.rest == [f"--race-replay={path}"]
-    assert (args.seed, args.race_budget, args.kernel) == (7, 80.0, ["latest"])
+    assert (args.seed, args.race_budget, args.kernel) == (7, 160.0, ["latest"])
+    assert (args.machine, args.cpus, args.patch) == ("intel-iommu", 2, [])
+    assert "about offsets [100, 3] ns, 180 rounds; it failed with" in capsys.readouterr().out
+
+
+def test_a_replay_is_on_the_machine_of_the_failure_and_with_its_switches(
+    tmp_path: Path, ran: list[argparse.Namespace]
+) -> None:
+    path = saved(tmp_path / "race-1.json", guest=GUEST, widened=["slow-memory", "hotplug"])
+    assert cli.main(["replay", str(path)]) == 1
+    assert cli.main(["replay", str(path), "--kernel", "latest", "--machine", "virtio-iommu"]) == 1
+    as_it_was, otherwise = ran
+    assert as_it_was.rest[1:] == ["--race-widen=slow-memory", "--race-widen=hotplug"]
+    assert (as_it_was.kernel, as_it_was.patch) == (["latest-debug"], [Path("/p/fix.patch")])
+    machine = (as_it_was.machine, as_it_was.accel, as_it_was.cpus, as_it_was.memory)
+    assert machine == ("amd-iommu", "tcg", 1, "3G")
+    # The patch is of the kernel that is not run.
+    assert (otherwise.kernel, otherwise.patch) == (["latest"], [])
+    assert (otherwise.machine, otherwise.cpus) == ("virtio-iommu", 1)
+
+
+def test_a_replay_that_does_not_fail_says_what_it_tried(
+    tmp_path: Path, ran: list[argparse.Namespace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["replay", str(saved(tmp_path / "race-1.json", rounds=40, seed=PASSES))]) == 0
+    assert "it did not fail again in 80 rounds (it took 40)" in capsys.readouterr().out
+    assert ran
 
 
 def test_a_failure_of_another_kernel_is_replayed_only_when_the_kernel_is_named(

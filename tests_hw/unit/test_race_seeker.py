@@ -38,7 +38,7 @@ def scene() -> Scene:
 
 
 def test_the_edge_of_a_race_is_found_and_the_rounds_are_at_it(racer: Racer) -> None:
-    result = seek(racer, scene, budget_seconds=4.0, seed=1, window_ns=WINDOW_NS, legal=OUTCOMES)
+    result = seek(racer, scene, Seeker(1, WINDOW_NS), budget_seconds=4.0, legal=OUTCOMES)
     flips = [edge for edge in result.edges if "EAGAIN" in edge.left and "EAGAIN" not in edge.right]
     edge = max(flips, key=lambda edge: edge.rounds)
     assert edge.actor == "reader"

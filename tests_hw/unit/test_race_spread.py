@@ -13,7 +13,7 @@ from vfio_hw.race import spread
 from vfio_hw.race.outcome import Round
 from vfio_hw.race.program import Memory, Slot, close, openat, read, syscall
 from vfio_hw.race.racer import Actor, Racer
-from vfio_hw.race.spread import Judge, RaceResult, Scene, Uniform, hold, met, race
+from vfio_hw.race.spread import Judge, RaceResult, Scene, Uniform, hold, met
 
 OK = {("ok", "ENOENT")}
 HOLD_NS = 200_000
@@ -49,15 +49,18 @@ def run(
     legal: set[tuple[str, ...]] = OK,
     judge: Judge | None = None,
     budget_seconds: float = 30.0,
+    most: int | None = None,
 ) -> RaceResult:
-    return race(
+    return hold(
         racer,
         scene,
+        Uniform(seed, 50_000),
         budget_seconds=budget_seconds,
         seed=seed,
         window_ns=50_000,
         legal=legal,
         judge=judge,
+        most=most,
     )
 
 
@@ -90,6 +93,12 @@ def test_the_same_seed_draws_the_same_offsets_and_another_seed_others(racer: Rac
     assert min(drawn) < 0 < max(drawn)
 
 
+def test_rounds_can_be_bounded_too(racer: Racer) -> None:
+    assert run(racer, most=5).rounds == 5
+    with pytest.raises(HarnessError, match="never met in 5 rounds"):
+        run(racer, apart, most=5)
+
+
 def test_an_illegal_outcome_fails_with_all_that_repeats_it(racer: Racer) -> None:
     with pytest.raises(KernelSplat) as caught:
         run(racer, seed=7, legal={("ok", "ok")})
@@ -117,7 +126,7 @@ def test_a_hang_in_a_race_tells_round_seed_and_offsets(racer: Racer) -> None:
         return Scene([pipe], [Actor("one", program), Actor("other", program)])
 
     with pytest.raises(KernelSplat, match=r"^hang: read read end, read read end did not") as caught:
-        race(racer, stuck, budget_seconds=9, seed=3, window_ns=1000, legal=OK)
+        run(racer, stuck, budget_seconds=9, seed=3)
     assert re.search(
         r"\none against other: round 1, seed 3, offsets: one 0 ns, other -?\d+ ns$",
         str(caught.value),

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +20,29 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
     "kernel": str,
     "complaint": str,
     "seed": int,
-    "rounds": int,
+    "rounds": (int, type(None)),
     "seconds": (int, float),
     "window_ns": int,
+    "deadline": (int, float),
+    "nth": (int, type(None)),
+    "shifts_ns": (list, type(None)),
+    "widened": list,
     "legal": list,
     "prologue": list,
     "actors": list,
     "epilogue": list,
     "slots": list,
+    "pages": list,
+    "guest": (dict, type(None)),
 }
+# A file may come from anybody, and what it calls a test becomes a word of pytest's command line.
+_TEST = re.compile(r"tests_hw/[\w/]+\.py::[^\n]+")
+
+#: The fewest rounds in which a failure is to happen again.
+FEWEST_ROUNDS = 100
+#: Rounds are within :data:`NEAR_NS` of where it failed, then twice as far away, and so on; and
+#: near again after so many.
+WIDTHS = 4
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,12 @@ class Recorded:
                 f"{path} is a failure file of version {version}, and this reads {VERSION}: use the"
                 " vfio-hw that wrote it"
             )
-        wrong = [key for key, kind in _KEYS.items() if not isinstance(content.get(key), kind)]
+        missing = object()
+        wrong = [
+            key for key, kind in _KEYS.items() if not isinstance(content.get(key, missing), kind)
+        ]
+        if "test" not in wrong and not _TEST.fullmatch(content["test"]):
+            wrong.append("test")
         if wrong:
             raise HarnessError(
                 f"{path} is damaged: {', '.join(wrong)} of it can not be read: take another copy"
@@ -77,36 +97,72 @@ class Recorded:
         return str(self.content["kernel"])
 
     @property
-    def shifts_ns(self) -> list[int] | None:
-        """By how much each actor's offset was moved when it failed, if that is known."""
-        shifts = self.content.get("shifts_ns")
-        return None if shifts is None else [int(shift) for shift in shifts]
+    def guest(self) -> dict[str, Any]:
+        """What the guest was asked for in which it failed; empty when that is not known."""
+        return dict(self.content["guest"] or {})
+
+    @property
+    def widened(self) -> list[str]:
+        """The switches that made its windows wider."""
+        return [str(name) for name in self.content["widened"]]
+
+    @property
+    def nth(self) -> int | None:
+        """Which allocation or copy of the first actor was made to fail, if one was."""
+        nth = self.content["nth"]
+        return None if nth is None else int(nth)
+
+    @property
+    def offsets_ns(self) -> list[int] | None:
+        """When each actor was to start when it failed, if that is known."""
+        shifts = self.content["shifts_ns"]
+        if shifts is None:
+            return None
+        actors = self.content["actors"]
+        return [actor["offset_ns"] + shift for actor, shift in zip(actors, shifts, strict=True)]
+
+    @property
+    def rounds(self) -> int | None:
+        """How many rounds it took to fail; None: not known, for the kernel died of it."""
+        rounds = self.content["rounds"]
+        return None if rounds is None else int(rounds)
+
+    @property
+    def most_rounds(self) -> int | None:
+        """In how many rounds it has to fail again; None: time alone ends it."""
+        return None if self.rounds is None else max(FEWEST_ROUNDS, 2 * self.rounds)
 
     @property
     def seconds(self) -> float:
-        """How long it may take to fail again: twice what it took, and half a minute at least."""
-        return max(30.0, 2 * float(self.content["seconds"]))
+        """How long that may take, on a machine that is busier than the first was."""
+        return max(60.0, 4 * float(self.content["seconds"]))
 
 
 class About:
     """Chooses offsets about those of a failure: it, or its edge, may have drifted a little."""
 
-    def __init__(self, shifts_ns: Sequence[int], seed: int) -> None:
-        self._shifts = list(shifts_ns)
+    def __init__(self, offsets_ns: Sequence[int], seed: int) -> None:
+        self._offsets = list(offsets_ns)
         self._draw = random.Random(seed)
+        self._turn = -1
 
     def choose(self, actors: Sequence[Actor]) -> list[int]:
-        """The first actor stays where it was.
+        """The first actor starts when it did, wherever the scene puts it by now.
 
         :raises HarnessError: the race has other actors by now.
         """
-        if len(actors) != len(self._shifts):
+        if len(actors) != len(self._offsets):
             raise HarnessError(
-                f"the failure file is of {len(self._shifts)} actors and the test has"
+                f"the failure file is of {len(self._offsets)} actors and the test has"
                 f" {len(actors)}: use the vfio-hw that wrote it"
             )
-        moved = [shift + self._draw.randint(-NEAR_NS, NEAR_NS) for shift in self._shifts[1:]]
-        return [self._shifts[0], *moved]
+        self._turn += 1
+        width = NEAR_NS << self._turn % WIDTHS
+        moved = [self._draw.randint(-width, width) if place else 0 for place in range(len(actors))]
+        return [
+            offset + by - actor.offset_ns
+            for offset, by, actor in zip(self._offsets, moved, actors, strict=True)
+        ]
 
     def tell(self, actors: Sequence[Actor], shifts: Sequence[int], played: Round) -> None:
         """Nothing is learnt."""

@@ -15,7 +15,8 @@ static const struct {
     CALL(eventfd2),  CALL(exit_group), CALL(fcntl),      CALL(getppid),   CALL(ioctl),
     CALL(kill),      CALL(munmap),     CALL(nanosleep),  CALL(openat),    CALL(pipe2),
     CALL(ppoll),     CALL(pread64),    CALL(prlimit64),  CALL(pwrite64),  CALL(read),
-    CALL(perf_event_open), CALL(recvmsg), CALL(sendmsg),    CALL(socketpair), CALL(write),
+    CALL(recvmsg),   CALL(sendmsg),    CALL(socketpair), CALL(write),     CALL(pidfd_getfd),
+    CALL(pidfd_open), CALL(perf_event_open),
 #if defined(SYS_mmap) && !defined(__s390__)
     CALL(mmap), /* where it takes six arguments, and not the address of a struct with them */
 #endif

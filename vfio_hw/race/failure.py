@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from vfio_hw.race.actor import Actor
 from vfio_hw.race.outcome import Round
-from vfio_hw.race.program import Memory, Slot, Step
+from vfio_hw.race.program import Argument, Memory, Page, Slot, Step
 from vfio_hw.race.scene import Scene
 from vfio_hw.uapi import ffi, lib
 
-VERSION = 1
+VERSION = 2
 
 _MDEVS = Path("/sys/bus/mdev/devices")
 _GROUP = re.compile(rb"/dev/vfio/\d+\0")
@@ -37,6 +37,7 @@ class Device(Protocol):
 class Failure:
     """Where in a race it failed.
 
+    :param deadline: seconds that a round of it might take.
     :param shifts_ns: by how much each actor's offset was moved; None: not known, for the kernel
         died, or an oracle found something only afterwards.
     :param played: the round, if it ended.
@@ -49,6 +50,7 @@ class Failure:
     seconds: float
     window_ns: int
     legal: Collection[tuple[str, ...]]
+    deadline: float
     shifts_ns: Sequence[int] | None = None
     played: Round | None = None
 
@@ -64,6 +66,8 @@ class Failure:
             "rounds": self.rounds,
             "seconds": round(self.seconds, 3),
             "window_ns": self.window_ns,
+            "deadline": self.deadline,
+            "nth": self.scene.nth,
             "shifts_ns": None if self.shifts_ns is None else list(self.shifts_ns),
             "legal": sorted(map(list, self.legal)),
             "outcome": None if self.played is None else list(self.played.outcome),
@@ -72,6 +76,7 @@ class Failure:
             "actors": [writer.actor(actor) for actor in self.scene.actors],
             "epilogue": writer.program(self.scene.epilogue),
             "slots": writer.slots,
+            "pages": writer.pages,
         }
 
 
@@ -86,11 +91,12 @@ def described(device: Device) -> dict[str, Any]:
 
 
 class _Writer:
-    """Numbers slots as they come."""
+    """Numbers slots and pages as they come."""
 
     def __init__(self) -> None:
         self.slots: list[dict[str, Any]] = []
-        self._numbers: dict[Slot, int] = {}
+        self.pages: list[dict[str, Any]] = []
+        self._numbers: dict[Slot | Page, int] = {}
 
     def program(self, steps: Sequence[Step]) -> list[dict[str, Any]]:
         return [self._step(step) for step in steps]
@@ -119,18 +125,24 @@ class _Writer:
             "decisive": step.decisive,
         }
 
-    def _argument(self, argument: int | Slot | Memory) -> Any:
+    def _argument(self, argument: Argument) -> Any:
         if isinstance(argument, Slot):
             return {"slot": self._slot(argument)}
         if isinstance(argument, Memory):
             return {"memory": self._memory(argument)}
+        if isinstance(argument, Page):
+            return self._page(argument)
         return argument
 
     def _memory(self, memory: Memory) -> dict[str, Any]:
         parts = {
             "stores": {str(at): self._slot(slot) for at, slot in memory.stores.items()},
             "loads": {str(at): self._slot(slot) for at, slot in memory.loads.items()},
-            "pointers": {str(at): self._memory(other) for at, other in memory.pointers.items()},
+            "pointers": {
+                str(at): self._page(other) if isinstance(other, Page) else self._memory(other)
+                for at, other in memory.pointers.items()
+            },
+            "slow": memory.slow,
         }
         # The numbers of these nodes are others the next time.
         if _GROUP.fullmatch(memory.content):
@@ -147,6 +159,12 @@ class _Writer:
             about = {"name": slot.name, "descriptor": slot.descriptor, "mapping": slot.mapping}
             self.slots.append(about)
         return self._numbers[slot]
+
+    def _page(self, page: Page) -> dict[str, int]:
+        if page not in self._numbers:
+            self._numbers[page] = len(self.pages)
+            self.pages.append({"name": page.name, "bytes": page.content.hex()})
+        return {"page": self._numbers[page]}
 
 
 def _name(number: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.race.actor import Actor
-from vfio_hw.race.program import Memory, Slot, Step
+from vfio_hw.race.program import Memory, Page, Slot, Step
 from vfio_hw.uapi import ffi, lib
 
 ALIGNMENT = 16
@@ -103,6 +103,8 @@ class Layout:
                 target.value = self._slot(argument)
             elif isinstance(argument, Memory):
                 target.value = self._memory(place, argument, step)
+            elif isinstance(argument, Page):
+                target.value = argument.address
             else:
                 target.value = argument & 0xFFFF_FFFF_FFFF_FFFF
 
@@ -144,7 +146,8 @@ class Layout:
             place.load_count += 1
         for offset, other in memory.pointers.items():
             self._check(offset, 8, size, step)
-            pointer = self._memory(place, other, step).to_bytes(8, sys.byteorder)
+            where = other.address if isinstance(other, Page) else self._memory(place, other, step)
+            pointer = where.to_bytes(8, sys.byteorder)
             ffi.memmove(ffi.cast("void *", source + offset), pointer, 8)
         return address
 

@@ -8,12 +8,13 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypedDict, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 from vfio_hw.errors import Unsupported
 from vfio_hw.uapi import CData, ffi, lib
 
 AT_FDCWD = -100
+_M = TypeVar("_M")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,19 +34,32 @@ class Slot:
 
 
 @dataclass(frozen=True, eq=False)
+class Page:
+    """A page that is there before a race and after it, at one address in all of its processes.
+
+    :param address: where it is; of this day alone, so no program holds the number.
+    :param content: what is in it when a race begins, before zeros.
+    """
+
+    name: str
+    address: int
+    content: bytes = b""
+
+
+@dataclass(frozen=True, eq=False)
 class Memory:
     """Bytes that a call gets by address, anew in every round.
 
     :param stores: slots whose value is written (32 bits) at an offset before the call.
     :param loads: slots that receive the 32 bits found at an offset after the call succeeded.
-    :param pointers: other memory, whose address (64 bits) is written at an offset.
+    :param pointers: other memory, or a page, whose address (64 bits) is written at an offset.
     :param slow: it is on a page of its own, of a userfaultfd: who touches it first has to wait.
     """
 
     content: bytes
     stores: Mapping[int, Slot] = field(default_factory=dict)
     loads: Mapping[int, Slot] = field(default_factory=dict)
-    pointers: Mapping[int, "Memory"] = field(default_factory=dict)
+    pointers: Mapping[int, "Memory | Page"] = field(default_factory=dict)
     slow: bool = False
 
 
@@ -63,11 +77,15 @@ class Step:
 
     label: str
     number: int
-    arguments: tuple[int | Slot | Memory, ...]
+    arguments: tuple["Argument", ...]
     into: Slot | None = None
     takes: bool = False
     delay_ns: int = 0
     decisive: bool = False
+
+
+# Of a call: a number, what a slot holds, an address.
+Argument = int | Slot | Memory | Page
 
 
 class Options(TypedDict, total=False):
@@ -80,7 +98,7 @@ class Options(TypedDict, total=False):
     decisive: bool
 
 
-def syscall(name: str, *arguments: int | Slot | Memory, **options: Unpack[Options]) -> Step:
+def syscall(name: str, *arguments: Argument, **options: Unpack[Options]) -> Step:
     """The system call of that name with at most six arguments, raw.
 
     :raises Unsupported: when the engine does not know it on this architecture.
@@ -99,17 +117,22 @@ def memory(
     *,
     stores: Mapping[str, Slot] | None = None,
     loads: Mapping[str, Slot] | None = None,
+    pointers: Mapping[str, Memory | Page] | None = None,
 ) -> Memory:
     """A copy of a cffi struct, with slots written to and read from its members by name.
+
+    Addresses come into its members by ``pointers``, never as numbers: a failure file has to hold.
 
     :param content: a cffi pointer to the struct.
     """
     kind = ffi.typeof(content).item
 
-    def by_offset(members: Mapping[str, Slot] | None) -> dict[int, Slot]:
-        return {ffi.offsetof(kind, name): s for name, s in (members or {}).items()}
+    def by_offset(members: Mapping[str, _M] | None) -> dict[int, _M]:
+        return {ffi.offsetof(kind, name): each for name, each in (members or {}).items()}
 
-    return Memory(bytes(ffi.buffer(content)), by_offset(stores), by_offset(loads))
+    return Memory(
+        bytes(ffi.buffer(content)), by_offset(stores), by_offset(loads), by_offset(pointers)
+    )
 
 
 def pointer_to(slot: Slot) -> Memory:

@@ -9,8 +9,12 @@ from vfio_hw.race.program import Step
 
 @dataclass(frozen=True)
 class Scene:
-    """One round's programs, over a world that was just prepared for them."""
+    """One round's programs, over a world that was just prepared for them.
+
+    :param nth: which allocation or copy of the first actor is made to fail in it, if one is.
+    """
 
     prologue: Sequence[Step]
     actors: Sequence[Actor]
     epilogue: Sequence[Step] = ()
+    nth: int | None = None

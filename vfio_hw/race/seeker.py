@@ -8,12 +8,13 @@ milliseconds waste nearly every round.
 import random
 from collections.abc import Callable, Collection, Sequence
 
+from vfio_hw.race.again import About, Recorded
 from vfio_hw.race.leads import Leads
 from vfio_hw.race.line import Line
 from vfio_hw.race.outcome import Round
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.signature import Latencies, Seen
-from vfio_hw.race.spread import EdgeFound, Judge, RaceResult, Scene, Tell, hold
+from vfio_hw.race.spread import Chooser, EdgeFound, Judge, RaceResult, Scene, Tell, hold
 
 # Of more than two actors: one round in so many moves all of them at once.
 ALL_EVERY = 4
@@ -28,7 +29,7 @@ class Seeker:
     """
 
     def __init__(self, seed: int, window_ns: int) -> None:
-        self.window_ns = window_ns
+        self.seed, self.window_ns = seed, window_ns
         self.near = 0
         self._draw = random.Random(seed)
         self._latencies = Latencies()
@@ -103,29 +104,36 @@ class Seeker:
 def seek(
     racer: Racer,
     scene: Callable[[], Scene],
+    seeker: Seeker,
     *,
     budget_seconds: float,
-    seed: int,
-    window_ns: int,
     legal: Collection[tuple[str, ...]],
     judge: Judge | None = None,
     tell: Tell = lambda _: None,
+    has_to_meet: bool = True,
+    again: Recorded | None = None,
 ) -> RaceResult:
-    """As :func:`vfio_hw.race.spread.race`, with offsets sought at the edges of the race.
+    """See :func:`vfio_hw.race.spread.hold`; the offsets are sought at the edges of the race.
 
+    :param again: a failure that is run again instead, about the offsets at which it happened, if
+        those are known, and for twice its rounds.
     :return: with the edges that were found, and the rounds that were at one.
     """
-    seeker = Seeker(seed, window_ns)
+    chooser: Chooser = seeker
+    if again is not None and again.offsets_ns is not None:
+        chooser = About(again.offsets_ns, seeker.seed)
     result = hold(
         racer,
         scene,
-        seeker,
+        chooser,
         budget_seconds=budget_seconds,
-        seed=seed,
-        window_ns=window_ns,
+        seed=seeker.seed,
+        window_ns=seeker.window_ns,
         legal=legal,
         judge=judge,
         tell=tell,
+        has_to_meet=has_to_meet or again is not None,
+        most=None if again is None else again.most_rounds,
     )
     result.near = seeker.near
     result.edges = seeker.found()

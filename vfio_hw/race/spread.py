@@ -1,4 +1,4 @@
-"""Races: rounds at chosen offsets until the budget is spent; the plain choice is a uniform draw."""
+"""Races: rounds at offsets that somebody chooses, until the budget is spent."""
 
 import random
 import time
@@ -98,29 +98,6 @@ class Uniform:
         """Nothing is learnt."""
 
 
-def race(
-    racer: Racer,
-    scene: Callable[[], Scene],
-    *,
-    budget_seconds: float,
-    seed: int,
-    window_ns: int,
-    legal: Collection[tuple[str, ...]],
-    judge: Judge | None = None,
-) -> RaceResult:
-    """:func:`hold` with offsets drawn uniformly; the same seed draws the same ones."""
-    return hold(
-        racer,
-        scene,
-        Uniform(seed, window_ns),
-        budget_seconds=budget_seconds,
-        seed=seed,
-        window_ns=window_ns,
-        legal=legal,
-        judge=judge,
-    )
-
-
 def hold(
     racer: Racer,
     scene: Callable[[], Scene],
@@ -133,8 +110,11 @@ def hold(
     judge: Judge | None = None,
     tell: Tell = lambda _: None,
     has_to_meet: bool = True,
+    most: int | None = None,
 ) -> RaceResult:
     """Runs rounds until the budget is spent; every outcome was legal, and some rounds were met.
+
+    :param most: no more rounds than that, however little time they took.
 
     :param has_to_meet: whether rounds in which nobody met anybody are no race; else ``met`` tells.
     :param scene: prepares the world for one round and returns the programs.
@@ -146,12 +126,20 @@ def hold(
     result = RaceResult(seed)
     began = time.monotonic()
     title = ""
-    while _goes_on(result, budget_seconds, has_to_meet):
+    while _goes_on(result, budget_seconds, has_to_meet, most):
         result.rounds += 1
         prepared = scene()
         shifts = chooser.choose(prepared.actors)
         failure = Failure(
-            prepared, "", seed, result.rounds, result.seconds, window_ns, legal, shifts
+            prepared,
+            "",
+            seed,
+            result.rounds,
+            result.seconds,
+            window_ns,
+            legal,
+            racer.deadline,
+            shifts,
         )
         if result.rounds == 1:
             tell(replace(failure, shifts_ns=None))
@@ -190,7 +178,11 @@ def hold(
     return result
 
 
-def _goes_on(result: RaceResult, budget_seconds: float, has_to_meet: bool) -> bool:
+def _goes_on(
+    result: RaceResult, budget_seconds: float, has_to_meet: bool, most: int | None
+) -> bool:
+    if most is not None and result.rounds >= most:
+        return False
     if result.met or not has_to_meet:
         return result.seconds < budget_seconds
     return result.seconds < PATIENCE * budget_seconds or 0 < result.rounds < _LEAST_ROUNDS

@@ -13,7 +13,7 @@ def write_failures(log: EventLog, out: Path) -> dict[str, Path]:
     """Write ``race-N.json`` for every race of the record that failed; returns them by their tests.
 
     A race that the kernel did not survive, or after which an oracle found something, has told what
-    it runs but not in which round it failed.
+    it runs but not in which round it failed: how many there were is what it last said.
     """
     files = {}
     for number, content in enumerate(_failures(log), 1):
@@ -31,17 +31,28 @@ def tell(log: EventLog, out: Path) -> None:
 
 def _failures(log: EventLog) -> Iterator[dict[str, Any]]:
     about: Event = {}
+    guest: dict[str, Any] | None = None
     begun: dict[str, Event] = {}
+    races: dict[Any, Event] = {}  # the last one of each guest
     for event in log.read():
-        if event["event"] == "run":
+        if event["event"] == "asked":
+            guest = event["guest"]
+        elif event["event"] == "run":
             about = event
         elif event["event"] == "race":
-            begun[event["test"]] = event
+            begun[event["test"]] = races[event.get("guest")] = dict(event, rounds=None)
+        elif event["event"] == "racing" and (race := races.get(event.get("guest"))):
+            race["rounds"] = event["rounds"]
         elif event["event"] == "finished" and event["verdict"] == "failed":
             content = event["properties"].get("race") or _told(begun.get(event["test"]), event)
             if content:
-                ran_on = {key: about.get(key) for key in ("machine", "image")}
-                yield {**content, **ran_on, "text": event["text"]}
+                ran_on = {"guest": guest, "image": about.get("image")}
+                yield {
+                    **content,
+                    **ran_on,
+                    "oracle": event.get("oracle"),
+                    "text": event["text"],
+                }
 
 
 def _told(race: Event | None, finished: Event) -> dict[str, Any] | None:

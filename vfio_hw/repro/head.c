@@ -31,6 +31,7 @@
 #define ACTORS @ACTORS@
 #define CALLS @CALLS@
 #define PROLOGUE @PROLOGUE@
+#define PAGES @PAGES@ /* that outlive a round: for devices, and for the kernel's answers */
 #define DEADLINE @DEADLINE@
 #define JITTER_NS 20000
 #define LEAD_NS 20000
@@ -57,6 +58,7 @@ static const char *const labels[CALLS] = {
 @LABELS@};
 
 static long *slots;
+static char *pages;
 static struct call *calls;
 static char group_node[600], cdev_node[600];
 
@@ -72,6 +74,11 @@ static void wait_until(long long time)
 {
 	while (now() < time)
 		;
+}
+
+static void __attribute__((unused)) *page(int number)
+{
+	return pages + number * sysconf(_SC_PAGESIZE);
 }
 
 static void fail(const char *what, const char *which)

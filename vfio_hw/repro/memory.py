@@ -19,7 +19,7 @@ class Copy:
 
 @dataclass
 class Memory:
-    """One array of the program, with those that it points to."""
+    """One array of the program, with those that it points to; ``pages`` by their places there."""
 
     name: str
     content: bytes
@@ -27,6 +27,7 @@ class Memory:
     stores: list[Copy] = field(default_factory=list)
     loads: list[Copy] = field(default_factory=list)
     pointers: list[tuple[int, "Memory"]] = field(default_factory=list)
+    pages: list[tuple[int, str]] = field(default_factory=list)
 
     @property
     def needed(self) -> list[str]:
@@ -54,10 +55,16 @@ class Memories:
     """All memory of a program, as it comes.
 
     :param slots: as in the failure file; ``names`` are what they are called in C.
+    :param pages: as in the failure file.
     """
 
-    def __init__(self, slots: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-        self._slots, self._names = slots, names
+    def __init__(
+        self,
+        slots: Sequence[Mapping[str, Any]],
+        names: Sequence[str],
+        pages: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self._slots, self._names, self._pages = slots, names, pages
         self._all: list[Memory] = []
 
     def add(self, about: Mapping[str, Any]) -> Memory:
@@ -69,8 +76,15 @@ class Memories:
         memory.stores += self._copies(name, about.get("stores", {}))
         memory.loads += self._copies(name, about.get("loads", {}))
         for at, other in about.get("pointers", {}).items():
-            memory.pointers.append((int(at), self.add(other)))
+            if "page" in other:
+                memory.pages.append((int(at), self.page(other)))
+            else:
+                memory.pointers.append((int(at), self.add(other)))
         return memory
+
+    def page(self, about: Mapping[str, Any]) -> str:
+        """The address of a page from the failure file."""
+        return f"(long)page({range(len(self._pages))[about['page']]})"
 
     def declared(self) -> str:
         """The arrays."""
@@ -85,6 +99,10 @@ class Memories:
             )
             lines.append(f"static const unsigned char {memory.name}_at_first[{size}] = ")
             lines.append(f"\t{_initial(memory.content)};")
+        for number, page in enumerate(self._pages):
+            if content := bytes.fromhex(page["bytes"]):
+                name = f"page_{number}_at_first[{len(content)}]"
+                lines.append(f"static const unsigned char {name} = {_initial(content)};")
         return "\n".join(lines) + "\n"
 
     def refreshed(self) -> str:
@@ -100,6 +118,12 @@ class Memories:
         for memory in self._all:
             for at, other in memory.pointers:
                 lines.append(f"\tput({memory.name} + {at}, (long){other.name}, 8);")
+            for at, where in memory.pages:
+                lines.append(f"\tput({memory.name} + {at}, {where}, 8);")
+        for number, page in enumerate(self._pages):
+            if page["bytes"]:
+                name = f"page_{number}_at_first"
+                lines.append(f"\tmemcpy(page({number}), {name}, sizeof({name}));")
         return "\n".join([*lines, "}", ""])
 
     def _copies(self, name: str, about: Mapping[str, int]) -> Iterator[Copy]:

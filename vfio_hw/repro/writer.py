@@ -46,7 +46,7 @@ class _Writer:
         self._slots = _identifiers(slot["name"] for slot in self._file["slots"])
         self._labels: list[str] = []
         self._decisive: list[bool] = []
-        self._memories = Memories(self._file["slots"], self._slots)
+        self._memories = Memories(self._file["slots"], self._slots, self._file["pages"])
 
     def text(self) -> str:
         file = self._file
@@ -73,6 +73,7 @@ class _Writer:
             "ACTORS": len(actors),
             "CALLS": max(1, len(self._labels)),
             "PROLOGUE": len(file["prologue"]),
+            "PAGES": len(file["pages"]),
             "SLOTS": "".join(f"{slot}, " for slot in self._slots),
             "LABELS": "".join(f"\t{string(label)},\n" for label in self._labels),
             "MEMORY": self._memories.declared() + self._memories.refreshed(),
@@ -107,6 +108,8 @@ class _Writer:
                 slot = self._slots[argument["slot"]]
                 needed.append(slot)
                 arguments.append("taken" if step["takes"] else f"slots[{slot}]")
+            elif isinstance(argument, dict) and "page" in argument:
+                arguments.append(self._memories.page(argument))
             elif isinstance(argument, dict):
                 memory = self._memories.add(argument["memory"])
                 memories.append(memory)

@@ -13,11 +13,14 @@ from vfio_hw.race.catalogue.effects import (
 )
 from vfio_hw.race.catalogue.entry import Operation, alone, legal
 from vfio_hw.race.catalogue.subject import World
-from vfio_hw.race.program import Step, ioctl
-from vfio_hw.uapi import ffi, lib, struct
+from vfio_hw.race.program import Memory, Step, ioctl, memory
+from vfio_hw.uapi import CData, ffi, lib, struct
 from vfio_hw.vfio.dma import PAGE
 
 _SCENES = ("container", "legacy")
+_BITMAP = ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap") + ffi.offsetof(
+    "struct vfio_iommu_type1_dirty_bitmap_get", "bitmap", "data"
+)
 _ACCESS: int = lib.VFIO_DMA_MAP_FLAG_READ | lib.VFIO_DMA_MAP_FLAG_WRITE
 
 
@@ -26,11 +29,11 @@ def map_dma(world: World, *, decisive: bool = False) -> Step:
     request = struct(
         "vfio_iommu_type1_dma_map",
         flags=_ACCESS,
-        vaddr=world.mapped,
         iova=world.subject.iova,
         size=PAGE,
     )
-    return ioctl(world.container, "VFIO_IOMMU_MAP_DMA", request, decisive=decisive)
+    own = memory(request, pointers={"vaddr": world.mapped})
+    return ioctl(world.container, "VFIO_IOMMU_MAP_DMA", own, decisive=decisive)
 
 
 def unmap_dma(world: World, *, decisive: bool = False) -> Step:
@@ -51,9 +54,13 @@ def told_info(world: World) -> Sequence[Step]:
     return (ioctl(world.container, "VFIO_IOMMU_GET_INFO", request, decisive=True),)
 
 
-def _tracking(world: World, flag: int, *, decisive: bool = False, data: bytes = b"") -> Step:
+def _tracking(world: World, flag: int, *, decisive: bool = False, get: CData | None = None) -> Step:
+    """:param get: what GET_BITMAP is asked for; its answer goes to the scratch page."""
+    data = b"" if get is None else bytes(ffi.buffer(get))
     request = struct("vfio_iommu_type1_dirty_bitmap", flags=flag, data=data)
-    return ioctl(world.container, "VFIO_IOMMU_DIRTY_PAGES", request, decisive=decisive)
+    pointers = {} if get is None else {_BITMAP: world.scratch}
+    own = Memory(bytes(ffi.buffer(request)), pointers=pointers)
+    return ioctl(world.container, "VFIO_IOMMU_DIRTY_PAGES", own, decisive=decisive)
 
 
 def tracked(world: World) -> Sequence[Step]:
@@ -70,12 +77,11 @@ def dirtied(world: World) -> Sequence[Step]:
     """Asks which pages are dirty."""
     get = struct("vfio_iommu_type1_dirty_bitmap_get", iova=world.subject.iova, size=PAGE)
     get.bitmap.pgsize, get.bitmap.size = PAGE, 8
-    get.bitmap.data = ffi.cast("uint64_t *", world.scratch)
-    flag, data = lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, bytes(ffi.buffer(get))
+    flag = lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP
     return (
         map_dma(world),
         _tracking(world, lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_START),
-        _tracking(world, flag, decisive=True, data=data),
+        _tracking(world, flag, decisive=True, get=get),
         _tracking(world, lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP),
         unmap_dma(world),
     )

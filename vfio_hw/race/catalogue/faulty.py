@@ -2,8 +2,9 @@
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Protocol
 
 from vfio_hw.host.injection import FAIL_NTH
@@ -86,15 +87,22 @@ def explained(outcome: str, alone: frozenset[str], answers: frozenset[str]) -> b
 _AFTER = ("skipped", "ok", "SIGKILL", "not run")
 
 
-class Hindered(frozenset[tuple[str, ...]]):
-    """The legal outcomes of a pair whose first user may be hindered."""
+def hindered(legal: Collection[tuple[str, ...]]) -> frozenset[tuple[str, ...]]:
+    """The legal outcomes of a pair, and those that are legal once its first user may be hindered.
 
-    def __contains__(self, outcome: object) -> bool:
-        if super().__contains__(outcome):
-            return True
-        assert isinstance(outcome, tuple)
-        alone = frozenset(first for first, *others in self if tuple(others) == outcome[1:])
-        return explained(outcome[0], alone, FAULTS)
+    All of them, one by one: a failure file has to say them to who knows no rule.
+    """
+    found = {(each, *others) for first, *others in legal for each in _explained(first, FAULTS)}
+    return frozenset(legal) | found
+
+
+def _explained(alone: str, answers: frozenset[str]) -> Iterator[str]:
+    """What :func:`explained` takes for an outcome that went as this one up to an answer."""
+    parts = alone.split("+")
+    for place, own in enumerate(parts):
+        rest = product((*_AFTER, *answers), repeat=len(parts) - place - 1)
+        for answer, after in product(answers - {own}, rest):
+            yield "+".join((*parts[:place], answer, *after))
 
 
 class Nth:
@@ -136,9 +144,12 @@ class Drawn:
     """Lets something else fail in each round of a race, and counts the rounds in which it did.
 
     The first round lets the first thing fail; how many there are turns out as rounds go by.
+
+    :param always: the one that fails in each round instead.
     """
 
     draw: random.Random
+    always: int | None = None
     fired: int = 0
     rounds: int = 0
     _most: int = 1
@@ -146,7 +157,7 @@ class Drawn:
 
     def hinder(self, world: World) -> Nth:
         """What is in the way of the next round."""
-        self._nth = Nth(world, self.draw.randint(1, self._most))
+        self._nth = Nth(world, self.always or self.draw.randint(1, self._most))
         return self._nth
 
     def tell(self, played: Round) -> None:

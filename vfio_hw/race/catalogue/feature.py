@@ -7,25 +7,29 @@ from vfio_hw.race.catalogue.device import IN_USE, on_device
 from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, REACHED, SLEEPS, loses
 from vfio_hw.race.catalogue.entry import PCI, Operation, alone, legal
 from vfio_hw.race.catalogue.subject import World
-from vfio_hw.race.program import Slot, Step, close, ioctl
+from vfio_hw.race.program import Memory, Slot, Step, close, ioctl
 from vfio_hw.uapi import ffi, lib, struct
 from vfio_hw.vfio.dma import PAGE
 
 GET: int = lib.VFIO_DEVICE_FEATURE_GET
 SET: int = lib.VFIO_DEVICE_FEATURE_SET
 PROBE: int = lib.VFIO_DEVICE_FEATURE_PROBE
+_HEAD = ffi.sizeof("struct vfio_device_feature")
 
 
 def feature(
     device: Slot,
     flags: int,
-    data: bytes = b"",
+    data: bytes | Memory = b"",
     *,
     into: Slot | None = None,
     decisive: bool = False,
 ) -> Step:
     """VFIO_DEVICE_FEATURE, as it is."""
-    request = struct("vfio_device_feature", flags=flags, data=data)
+    data = Memory(data) if isinstance(data, bytes) else data
+    head = struct("vfio_device_feature", flags=flags, data=data.content)
+    pointers = {_HEAD + at: other for at, other in data.pointers.items()}
+    request = Memory(bytes(ffi.buffer(head)), pointers=pointers)
     return ioctl(device, "VFIO_DEVICE_FEATURE", request, into=into, decisive=decisive)
 
 

@@ -30,11 +30,10 @@ def mapped(world: World, *, decisive: bool = False) -> Step:
     request = struct(
         "iommu_ioas_map",
         flags=_ACCESS,
-        user_va=world.mapped,
         length=PAGE,
         iova=world.subject.iova,
     )
-    own = memory(request, stores={"ioas_id": world.ioas})
+    own = memory(request, stores={"ioas_id": world.ioas}, pointers={"user_va": world.mapped})
     return ioctl(world.iommufd, "IOMMU_IOAS_MAP", own, decisive=decisive)
 
 
@@ -58,8 +57,8 @@ def destroyed(world: World) -> Sequence[Step]:
 
 def ranges(world: World) -> Sequence[Step]:
     """Asks which iovas can be mapped."""
-    request = struct("iommu_ioas_iova_ranges", num_iovas=_MOST_RANGES, allowed_iovas=world.scratch)
-    own = memory(request, stores={"ioas_id": world.ioas})
+    request = struct("iommu_ioas_iova_ranges", num_iovas=_MOST_RANGES)
+    own = memory(request, stores={"ioas_id": world.ioas}, pointers={"allowed_iovas": world.scratch})
     return (ioctl(world.iommufd, "IOMMU_IOAS_IOVA_RANGES", own, decisive=True),)
 
 

@@ -7,7 +7,7 @@ from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, MIGRATES, RESET, loses
 from vfio_hw.race.catalogue.entry import Legal, Operation, alone, legal
 from vfio_hw.race.catalogue.feature import GET, SET, feature
 from vfio_hw.race.catalogue.subject import World
-from vfio_hw.race.program import Memory, Slot, Step, close, ioctl, read
+from vfio_hw.race.program import Memory, Slot, Step, close, ioctl, memory, read
 from vfio_hw.uapi import ffi, lib, struct
 from vfio_hw.vfio.dma import PAGE
 
@@ -81,10 +81,9 @@ def reported(world: World) -> Sequence[Step]:
         iova=PAGE,
         length=PAGE,
         page_size=PAGE,
-        bitmap=world.scratch,
     )
     flags = lib.VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT | GET
-    data = bytes(ffi.buffer(request))
+    data = memory(request, pointers={"bitmap": world.scratch})
     return _start(world), feature(world.device, flags, data, decisive=True), _stop(world)
 
 
@@ -98,10 +97,10 @@ def _start(world: World, *, decisive: bool = False) -> Step:
         "vfio_device_feature_dma_logging_control",
         page_size=PAGE,
         num_ranges=1,
-        ranges=world.range,
     )
     flags = lib.VFIO_DEVICE_FEATURE_DMA_LOGGING_START | SET
-    return feature(world.device, flags, bytes(ffi.buffer(control)), decisive=decisive)
+    data = memory(control, pointers={"ranges": world.range})
+    return feature(world.device, flags, data, decisive=decisive)
 
 
 def _stop(world: World, *, decisive: bool = False) -> Step:

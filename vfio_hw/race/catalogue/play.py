@@ -6,7 +6,7 @@ from itertools import chain
 
 from vfio_hw.race.catalogue.effects import REMOVED
 from vfio_hw.race.catalogue.entry import Operation
-from vfio_hw.race.catalogue.faulty import Hindrance, around
+from vfio_hw.race.catalogue.faulty import Hindrance, Nth, around
 from vfio_hw.race.catalogue.pairs import Pair
 from vfio_hw.race.catalogue.scenes import SCENES
 from vfio_hw.race.catalogue.subject import Subject, World, world_of
@@ -45,8 +45,10 @@ def scene_of(
         Actor(operation.name, _program(operation, each, held.device))
         for operation, each in zip(pair.users, worlds, strict=True)
     ]
+    nth = None
     if hindering is not None:
         hindrance = hindering(world)
+        nth = hindrance.nth if isinstance(hindrance, Nth) else None
         program = around(users[0].program, hindrance.before(), hindrance.after())
         users[0] = replace(users[0], program=program)
     disruption = Actor(pair.disruption.name, tuple(pair.disruption.steps(world)))
@@ -61,7 +63,7 @@ def scene_of(
     if taker.owns is not None:
         disruption = replace(disruption, setup=tuple(taker.owns(world)), process=True)
     # Actors go round the CPUs in this order: of two CPUs the disruption has one to itself.
-    return Scene(prologue, [users[0], disruption, *users[1:]], epilogue)
+    return Scene(prologue, [users[0], disruption, *users[1:]], epilogue, nth)
 
 
 def alone_of(operation: Operation, scene: str, subject: Subject) -> Scene:

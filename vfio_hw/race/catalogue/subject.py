@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vfio_hw.race.program import Slot, Step, syscall
+from vfio_hw.race.program import Page, Slot, Step, syscall
 from vfio_hw.uapi import ffi, lib, struct
 from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.names import cdev_path, group_path
@@ -17,7 +17,18 @@ MEMORY = 4 * PAGE
 # so that what is written to it there is read here; and before any test, whose open file it were.
 _PAGES = mmap.mmap(-1, MEMORY)
 _RANGE = struct("vfio_device_feature_dma_logging_range", iova=PAGE, length=PAGE)
-_PAGES[PAGE : PAGE + ffi.sizeof(_RANGE[0])] = bytes(ffi.buffer(_RANGE))
+
+
+def _page(place: int, name: str, content: bytes = b"") -> Page:
+    _PAGES[place * PAGE : place * PAGE + len(content)] = content
+    start = int(ffi.cast("uintptr_t", ffi.from_buffer(_PAGES)))
+    return Page(name, start + place * PAGE, content)
+
+
+_ANSWER = _page(0, "answer")
+_RANGES = _page(1, "range of iovas", bytes(ffi.buffer(_RANGE)))
+_SCRATCH = _page(2, "scratch")
+_MAPPED = _page(3, "mapped for the device")
 _REGIONS: tuple[int, ...] = (lib.VFIO_PCI_BAR0_REGION_INDEX, lib.VFIO_PCI_CONFIG_REGION_INDEX)
 
 
@@ -67,7 +78,6 @@ class World:
     """
 
     subject: Subject
-    vaddr: int
     container: Slot = field(default_factory=lambda: Slot("container"))
     group: Slot = field(default_factory=lambda: Slot("group"))
     device: Slot = field(default_factory=lambda: Slot("device"))
@@ -80,28 +90,28 @@ class World:
     """The process of a user that is one of its own."""
 
     @property
-    def range(self) -> int:
-        """The address of a range of iovas, the second page, as the logging of DMA takes it."""
-        return self.vaddr + PAGE
+    def range(self) -> Page:
+        """A range of iovas, the second page, as the logging of DMA takes it."""
+        return _RANGES
 
     @property
-    def scratch(self) -> int:
-        """The address of a page that the kernel may write what it likes to."""
-        return self.vaddr + 2 * PAGE
+    def scratch(self) -> Page:
+        """A page that the kernel may write what it likes to."""
+        return _SCRATCH
 
     @property
-    def answer(self) -> int:
-        """The address of what :meth:`answered` reads."""
-        return self.vaddr
+    def answer(self) -> Page:
+        """What :meth:`answered` reads."""
+        return _ANSWER
 
     def answered(self) -> bytes:
         """What a round has put there."""
         return bytes(_PAGES[:16])
 
     @property
-    def mapped(self) -> int:
-        """The address of a page that is mapped for the device."""
-        return self.vaddr + 3 * PAGE
+    def mapped(self) -> Page:
+        """A page that is mapped for the device."""
+        return _MAPPED
 
     def second_user(self) -> "World":
         """The same world as another user sees it, with a descriptor of its own of the device."""
@@ -124,4 +134,4 @@ def subject_of(kind: str, name: str, path: Path) -> Subject:
 
 def world_of(subject: Subject) -> World:
     """A world for a new round, with every slot empty."""
-    return World(subject, int(ffi.cast("uintptr_t", ffi.from_buffer(_PAGES))))
+    return World(subject)
