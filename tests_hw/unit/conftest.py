@@ -1,17 +1,26 @@
-"""What several of these tests make up: what scenes look for, guests and kernels that are played."""
+"""What several of these tests make up: what scenes look for, races, guests and kernels."""
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vfio_hw.errors import HarnessError
+from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.mutate import corpus, variant
 from vfio_hw.mutate.record import SURVIVED, Asked, Record, Verdict
 from vfio_hw.mutate.variant import Variant
 from vfio_hw.oracle.splats import splats
+from vfio_hw.race.actor import Actor
 from vfio_hw.race.catalogue.subject import Pull, Subject
+from vfio_hw.race.failure import Failure
+from vfio_hw.race.program import Memory, Slot, close, read, sleep_ns, syscall, write
+from vfio_hw.race.racer import Racer
+from vfio_hw.race.scene import Scene
+from vfio_hw.race.seeker import Seeker, seek
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.uapi import lib
 from vfio_hw.vm import machine, supervisor
@@ -166,3 +175,57 @@ def subject(tmp_path) -> Subject:
     regions = {lib.VFIO_PCI_BAR0_REGION_INDEX: 0, lib.VFIO_PCI_CONFIG_REGION_INDEX: 7 << 40}
     pull = Pull(7, b"device_del")
     return Subject("mtty", "name", tmp_path, regions, physical=tmp_path, pull=pull)
+
+
+def scene() -> Scene:
+    """A reader that comes before the writer gets EAGAIN, which here is taken for illegal."""
+    ends = Slot("read end"), Slot("write end")
+    pipe = syscall("pipe2", Memory(bytes(8), loads={0: ends[0], 4: ends[1]}), os.O_NONBLOCK)
+    writer = [write(ends[1], b"x", decisive=True), sleep_ns(200_000)]
+    return Scene(
+        [pipe],
+        [Actor("writer", writer), Actor("reader", [read(ends[0], 1, decisive=True)])],
+        [close(ends[0]), close(ends[1])],
+    )
+
+
+def _failed(scene: Callable[[], Scene]) -> dict[str, Any]:
+    told: list[Failure] = []
+    with Racer() as racer, pytest.raises(KernelSplat):
+        seek(
+            racer,
+            scene,
+            Seeker(5, 300_000),
+            budget_seconds=10,
+            legal={("ok", "ok")},
+            tell=told.append,
+        )
+    begun, failure = told
+    assert begun.complaint == ""
+    assert begun.shifts_ns is None
+    ran = {"test": "tests_hw/race/test_x.py::test_y", "widened": [], "guest": None}
+    return {**ran, **failure.as_json(None)}
+
+
+@pytest.fixture(scope="session")
+def failed() -> Callable[[Callable[[], Scene]], dict[str, Any]]:
+    """Runs rounds of a scene until one is not (ok, ok), and returns what goes into its file."""
+    return _failed
+
+
+@pytest.fixture(scope="session")
+def content() -> dict[str, Any]:
+    """The file of a reader that comes too early."""
+    return _failed(scene)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[[object], Path]:
+    """Writes a file that holds this."""
+
+    def save(content: object) -> Path:
+        path = tmp_path / "race.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    return save

@@ -15,15 +15,17 @@ FAIL_NTH = Path("/proc/thread-self/fail-nth")
 _DEBUGFS = Path("/sys/kernel/debug")
 
 # By default what may sleep is spared, which is nearly everything; and each failure prints a trace.
-_SETTINGS = {
-    "failslab": {"ignore-gfp-wait": "N", "verbose": "0"},
-    "fail_page_alloc": {
-        "ignore-gfp-wait": "N",
-        "ignore-gfp-highmem": "N",
-        "min-order": "0",
-        "verbose": "0",
-    },
-    "fail_usercopy": {"verbose": "0"},
+SETTINGS = {
+    _DEBUGFS / name: value
+    for name, value in (
+        ("failslab/ignore-gfp-wait", "N"),
+        ("failslab/verbose", "0"),
+        ("fail_page_alloc/ignore-gfp-wait", "N"),
+        ("fail_page_alloc/ignore-gfp-highmem", "N"),
+        ("fail_page_alloc/min-order", "0"),
+        ("fail_page_alloc/verbose", "0"),
+        ("fail_usercopy/verbose", "0"),
+    )
 }
 
 
@@ -42,17 +44,15 @@ def injectable() -> Iterator[None]:
         )
     before: list[tuple[Path, str]] = []
     try:
-        for name, settings in _SETTINGS.items():
-            for setting, value in settings.items():
-                path = _DEBUGFS / name / setting
-                if not path.exists():
-                    raise Unsupported(
-                        f"there is no {path}: use a kernel with fault injection of all kinds and"
-                        " debugfs (latest-debug)",
-                        option=_OPTIONS[name],
-                    )
-                before.append((path, path.read_text().strip()))
-                write(path, value)
+        for path, value in SETTINGS.items():
+            if not path.exists():
+                raise Unsupported(
+                    f"there is no {path}: use a kernel with fault injection of all kinds and"
+                    " debugfs (latest-debug)",
+                    option=_OPTIONS[path.parent.name],
+                )
+            before.append((path, path.read_text().strip()))
+            write(path, value)
         yield
     finally:
         for path, value in before:

@@ -32,19 +32,26 @@
 #define CALLS @CALLS@
 #define PROLOGUE @PROLOGUE@
 #define PAGES @PAGES@ /* that outlive a round: for devices, and for the kernel's answers */
-#define DEADLINE @DEADLINE@
-#define JITTER_NS 20000
-#define LEAD_NS 20000
+#define SETTINGS @SETTINGS@
+#define SECOND_NS 1000000000LL
+#define DEADLINE @DEADLINE@ /* seconds, of a round; its scene has longer */
+#define SCENE_DEADLINE 60
 
 enum { NOT_RUN, SKIPPED, RUNNING, DONE };
+enum { SETTING_THE_SCENE, RACING, GIVING_BACK };
 
 /* What file descriptors and the like are kept in. */
 enum { @SLOTS@SLOTS };
 
 static struct shared {
+	volatile int phase, prepared, reproduced;
+	volatile long long since; /* when the phase began */
 	volatile unsigned round;
+	volatile int closing; /* a slot, after the round, or -1 */
 	int arrived;
 	long long release;
+	long long seen[ACTORS][8]; /* when each was last seen at the barrier: a cache line each */
+	char driver_before[300], settings_before[SETTINGS + 1][32];
 	long slots[SLOTS + 1];
 	struct call {
 		volatile int state;
@@ -56,29 +63,57 @@ static struct shared {
 
 static const char *const labels[CALLS] = {
 @LABELS@};
+static const char *const slot_names[SLOTS + 1] = {@SLOT_NAMES@};
 
 static long *slots;
 static char *pages;
 static struct call *calls;
 static char group_node[600], cdev_node[600];
 
+/* ---- time ---- */
+
+/* Actors share CPUs: who waits must sleep. A sleep ends late, so the rest of a wait is spent awake. */
+static int crowded;
+#define NAP_NS 20000
+#define AWAKE_NS 60000
+
 static long long now(void)
 {
 	struct timespec time;
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * 1000000000LL + time.tv_nsec;
+	return time.tv_sec * SECOND_NS + time.tv_nsec;
+}
+
+static void sleep_until(long long time)
+{
+	struct timespec until = {time / SECOND_NS, time % SECOND_NS};
+
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+}
+
+static void relax(void)
+{
+	if (crowded)
+		sleep_until(now() + NAP_NS);
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#endif
 }
 
 static void wait_until(long long time)
 {
+	if (crowded && now() < time - AWAKE_NS)
+		sleep_until(time - AWAKE_NS);
 	while (now() < time)
-		;
+		if (crowded)
+			sched_yield();
 }
 
-static void __attribute__((unused)) *page(int number)
+static void enter(int phase)
 {
-	return pages + number * sysconf(_SC_PAGESIZE);
+	shared->since = now();
+	shared->phase = phase;
 }
 
 static void fail(const char *what, const char *which)
@@ -86,95 +121,6 @@ static void fail(const char *what, const char *which)
 	fprintf(stderr, "%s %s: %s\n", what, which, strerror(errno));
 	fflush(NULL);
 	_exit(2);
-}
-
-static long full(int slot)
-{
-	return __atomic_load_n(&slots[slot], __ATOMIC_ACQUIRE) >= 0;
-}
-
-static long take(int slot)
-{
-	return __atomic_exchange_n(&slots[slot], -1, __ATOMIC_ACQ_REL);
-}
-
-static void fill(int slot, long value)
-{
-	__atomic_store_n(&slots[slot], value, __ATOMIC_RELEASE);
-}
-
-#define BEGIN(number) \
-	(calls[number].state = RUNNING, calls[number].start = now())
-#define END(number, result, failure) \
-	(calls[number].value = (result), calls[number].error = (failure), \
-	 calls[number].end = now(), calls[number].state = DONE)
-#define CALL(number, ...) \
-	do { \
-		long got; \
-		BEGIN(number); \
-		got = syscall(__VA_ARGS__); \
-		END(number, got, got == -1 ? errno : 0); \
-	} while (0)
-#define OK(number) (calls[number].state == DONE && !calls[number].error)
-
-static __thread sigjmp_buf landing;
-static __thread volatile int touching;
-
-static void land(int number)
-{
-	if (touching)
-		siglongjmp(landing, number);
-	signal(number, SIG_DFL);
-}
-
-/* A load, or a store, of so many bytes; a fault is its outcome. */
-static void __attribute__((unused)) touch(int number, int store, long address, int size, long value)
-{
-	volatile unsigned char *memory = (volatile unsigned char *)address;
-	int fault = sigsetjmp(landing, 1);
-
-	if (!fault) {
-		touching = 1;
-		BEGIN(number);
-		if (size == 8 && store)
-			*(volatile uint64_t *)memory = value;
-		else if (size == 8)
-			value = *(volatile uint64_t *)memory;
-		else if (size == 4 && store)
-			*(volatile uint32_t *)memory = value;
-		else if (size == 4)
-			value = *(volatile uint32_t *)memory;
-		else if (size == 2 && store)
-			*(volatile uint16_t *)memory = value;
-		else if (size == 2)
-			value = *(volatile uint16_t *)memory;
-		else if (store)
-			*memory = value;
-		else
-			value = *memory;
-	}
-	touching = 0;
-	END(number, value, -fault);
-}
-
-static void __attribute__((unused)) put(void *to, long value, int size)
-{
-	uint32_t word = value;
-
-	memcpy(to, size == 8 ? (void *)&value : (void *)&word, size);
-}
-
-static long __attribute__((unused)) get(const void *from, int size)
-{
-	long value = 0;
-	uint32_t word;
-
-	if (size == 8) {
-		memcpy(&value, from, 8);
-		return value;
-	}
-	memcpy(&word, from, 4);
-	return word;
 }
 
 /* ---- files of sysfs ---- */
@@ -216,3 +162,24 @@ static void __attribute__((unused)) find_nodes(const char *device)
 		closedir(directory);
 }
 
+static const char *const settings[SETTINGS + 1][2] = {@SETTING_VALUES@};
+
+/* Remembers what they were before. */
+static void set_settings(void)
+{
+	for (int i = 0; settings[i][0]; i++) {
+		int file = open(settings[i][0], O_RDONLY);
+
+		if (file < 0 || read(file, shared->settings_before[i], 31) < 0)
+			fail("read from", settings[i][0]);
+		close(file);
+		write_to(settings[i][0], settings[i][1]);
+	}
+}
+
+static void give_settings_back(void)
+{
+	for (int i = 0; settings[i][0]; i++)
+		if (*shared->settings_before[i])
+			write_to(settings[i][0], shared->settings_before[i]);
+}

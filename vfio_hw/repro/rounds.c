@@ -5,6 +5,8 @@ static void (*const setups[ACTORS])(long long) = {@SETUP_NAMES@};
 static const char *const names[ACTORS] = {@ACTOR_NAMES@};
 static const int processes[ACTORS] = {@PROCESSES@};
 static const int pids[ACTORS] = {@PIDS@}; /* the slot for the process, or -1 */
+static const int policies[ACTORS] = {@POLICIES@};
+static int cpus[ACTORS] = {@CPUS@}; /* or -1: any */
 static const long long offsets[ACTORS] = {@OFFSETS@};
 static const int decisive[CALLS] = {@DECISIVE@};
 static const int first[ACTORS + 1] = {@FIRST@}; /* call of each actor's program */
@@ -13,21 +15,88 @@ static const char *const legal[] = {
 static long long moved[ACTORS];
 static pid_t running[ACTORS];
 
+/* Rounds are so near to the offsets, then twice as far away, and so on, and near again. */
+#define NEAR_NS @NEAR_NS@
+#define WIDTHS @WIDTHS@
+
+/* Time between the last arrival at the barrier and the start: for all to have seen the release. */
+#define LEAD_NS 10000
+#define CROWDED_LEAD_NS 400000
+/* Before that all must be seen to run, for a CPU of a guest may be away for a while. */
+#define FRESH_NS 4000
+#define TOGETHER_NS 20000
+#define PATIENCE_NS 30000000
+
+/* Each on a CPU of its own, as far as there are enough. */
+static void spread_out(void)
+{
+	int usable[CPU_SETSIZE], count = 0;
+	cpu_set_t set;
+
+	sched_getaffinity(0, sizeof(set), &set);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &set))
+			usable[count++] = cpu;
+	for (int i = 0; i < ACTORS; i++) {
+		if (cpus[i] < 0)
+			cpus[i] = usable[i % count];
+		for (int other = 0; other < i; other++)
+			crowded |= cpus[i] == cpus[other];
+	}
+}
+
+static void schedule(int index)
+{
+	struct sched_param param = {.sched_priority = policies[index] == SCHED_FIFO};
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpus[index], &set);
+	prctl(PR_SET_TIMERSLACK, 1);
+	if (sched_setaffinity(0, sizeof(set), &set)
+	    || (sched_getscheduler(0) != policies[index]
+		&& sched_setscheduler(0, policies[index], &param)))
+		fail("the CPU and policy of", names[index]);
+}
+
+static void wait_for_all_to_run(void)
+{
+	long long time = now(), since = time, end = time + PATIENCE_NS;
+
+	for (; time < end && time - since < TOGETHER_NS; time = now()) {
+		for (int i = 0; i < ACTORS; i++)
+			if (time - __atomic_load_n(&shared->seen[i][0], __ATOMIC_RELAXED) > FRESH_NS)
+				since = time;
+		relax();
+	}
+}
+
+static long long pass_barrier(int index)
+{
+	long long *seen = &shared->seen[index][0], release;
+
+	__atomic_store_n(seen, INT64_MAX, __ATOMIC_RELAXED);
+	if (__atomic_add_fetch(&shared->arrived, 1, __ATOMIC_ACQ_REL) == ACTORS) {
+		if (!crowded)
+			wait_for_all_to_run();
+		release = now() + (crowded ? CROWDED_LEAD_NS : LEAD_NS);
+		__atomic_store_n(&shared->release, release, __ATOMIC_RELEASE);
+	}
+	while (!(release = __atomic_load_n(&shared->release, __ATOMIC_ACQUIRE))) {
+		__atomic_store_n(seen, now(), __ATOMIC_RELAXED);
+		relax();
+	}
+	return release;
+}
+
 static void *act(void *given)
 {
 	long index = (long)given;
 	long long start;
-	cpu_set_t set;
 
-	CPU_ZERO(&set);
-	CPU_SET(index % sysconf(_SC_NPROCESSORS_ONLN), &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	schedule(index);
 	setups[index](now());
-	if (__atomic_add_fetch(&shared->arrived, 1, __ATOMIC_ACQ_REL) == ACTORS)
-		__atomic_store_n(&shared->release, now() + LEAD_NS, __ATOMIC_RELEASE);
-	while (!(start = __atomic_load_n(&shared->release, __ATOMIC_ACQUIRE)))
-		;
-	start += moved[index];
+	start = pass_barrier(index) + moved[index];
 	wait_until(start);
 	programs[index](start);
 	return NULL;
@@ -45,27 +114,6 @@ static const char *name_of(const struct call *call, int status)
 	if (call->error < 0)
 		snprintf(text, sizeof(text), "SIG%s", sigabbrev_np(-call->error));
 	return call->error < 0 ? text : call->error ? strerrorname_np(call->error) : "ok";
-}
-
-/* The log of the kernel since it was last looked at; whether there is a fault in it. */
-static int logged(int log)
-{
-	static const char *const faults[] = {"WARNING: ", "BUG: ", "KASAN", "refcount_t: ",
-		"general protection fault", "Oops", "kernel BUG at", "INFO: task "};
-	char line[8192];
-	ssize_t size;
-	int found = 0;
-
-	while (log >= 0 && ((size = read(log, line, sizeof(line) - 1)) > 0 || errno == EPIPE)) {
-		if (size <= 0)
-			continue;
-		line[size] = 0;
-		for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
-			found |= line[0] < '8' && line[1] == ',' && strstr(line, faults[i]) != NULL;
-		if (found)
-			printf("kernel: %s", strchr(line, ';') ? strchr(line, ';') + 1 : line);
-	}
-	return found;
 }
 
 static void tell(void)
@@ -89,23 +137,23 @@ static void must_be_ok(int from, int to)
 		}
 }
 
-static int run_round(void)
+static void choose_offsets(void)
+{
+	long width = NEAR_NS << (shared->round - 1) % WIDTHS;
+	long long least = INT64_MAX;
+
+	for (int i = 0; i < ACTORS; i++) {
+		moved[i] = offsets[i] + (i ? random() % (2 * width + 1) - width : 0);
+		least = moved[i] < least ? moved[i] : least;
+	}
+	for (int i = 0; i < ACTORS; i++)
+		moved[i] -= least;
+}
+
+static void run_actors(int status[ACTORS])
 {
 	pthread_t threads[ACTORS];
-	int status[ACTORS] = {0}, ok = 0;
-	char outcome[1000] = "";
 
-	restore();
-	fresh();
-	for (int i = 0; i < SLOTS; i++)
-		slots[i] = -1;
-	memset(calls, 0, sizeof(shared->calls));
-	shared->arrived = 0;
-	shared->release = 0;
-	for (int i = 0; i < ACTORS; i++)
-		moved[i] = offsets[i] + JITTER_NS + (i ? random() % (2 * JITTER_NS + 1) - JITTER_NS : 0);
-	prologue(now());
-	must_be_ok(0, PROLOGUE);
 	for (int i = 0; i < ACTORS; i++) {
 		if (!processes[i])
 			continue;
@@ -126,6 +174,27 @@ static int run_round(void)
 			waitpid(running[i], &status[i], 0);
 		else
 			pthread_join(threads[i], NULL);
+}
+
+/* Whether its outcome is none of the legal ones. */
+static int run_round(void)
+{
+	int status[ACTORS] = {0}, ok = 0;
+	char outcome[1000] = "";
+
+	enter(SETTING_THE_SCENE);
+	restore();
+	fresh();
+	for (int i = 0; i < SLOTS; i++)
+		slots[i] = -1;
+	memset(calls, 0, sizeof(shared->calls));
+	shared->arrived = 0;
+	shared->release = 0;
+	choose_offsets();
+	enter(RACING);
+	prologue(now());
+	must_be_ok(0, PROLOGUE);
+	run_actors(status);
 	must_be_ok(PROLOGUE, first[0]);
 	for (int actor = 0; actor < ACTORS; actor++) {
 		const char *between = actor ? " / " : "";
@@ -146,72 +215,11 @@ static int run_round(void)
 		printf("round %u: outcome %s is not legal\n", shared->round, outcome);
 		tell();
 	}
+	/* An owner that was killed in a call is in it no more. */
+	for (int i = first[0]; i < first[ACTORS]; i++)
+		if (calls[i].state == RUNNING)
+			calls[i].state = SKIPPED;
 	epilogue(now());
 	close_left();
 	return !ok;
-}
-
-static void run_rounds(unsigned rounds)
-{
-	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK), bad;
-
-	if (log >= 0)
-		lseek(log, 0, SEEK_END);
-	srandom(@SEED@);
-	signal(SIGBUS, land);
-	signal(SIGSEGV, land);
-	set_scene();
-	for (unsigned i = 1; i <= rounds; i++) {
-		shared->round = i;
-		bad = run_round();
-		bad |= logged(log);
-		if (bad) {
-			printf("reproduced in round %u\n", i);
-			fflush(NULL);
-			_exit(0);
-		}
-	}
-	give_back();
-	printf("not reproduced in %u rounds\n", rounds);
-	fflush(NULL);
-	_exit(1);
-}
-
-/* The rounds are a process of their own: a call that hangs costs that process, not this one. */
-int main(int argc, char **argv)
-{
-	unsigned rounds = argc > 1 ? atoi(argv[1]) : @ROUNDS@, seen = 0;
-	long long since = now();
-	int status;
-	pid_t pid;
-
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (shared == MAP_FAILED)
-		fail("mmap of", "the shared memory");
-	pages = mmap(NULL, (PAGES + 1) * sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (pages == MAP_FAILED)
-		fail("mmap of", "the pages");
-	slots = shared->slots;
-	calls = shared->calls;
-	pid = fork();
-	if (!pid)
-		run_rounds(rounds);
-	while (waitpid(pid, &status, WNOHANG) != pid) {
-		usleep(10000);
-		if (seen != shared->round) {
-			seen = shared->round;
-			since = now();
-		}
-		if (now() - since < DEADLINE * 1000000000LL)
-			continue;
-		for (int i = 0; i < CALLS; i++)
-			if (calls[i].state == RUNNING)
-				printf("round %u: %s did not return within %d s\n", seen, labels[i], DEADLINE);
-		printf("reproduced in round %u\n", seen);
-		fflush(NULL);
-		kill(pid, SIGKILL);
-		_exit(0);
-	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 2;
 }

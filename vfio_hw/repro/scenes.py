@@ -1,5 +1,6 @@
 """How a C program has the device again that a race is about."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +13,15 @@ _MDEV = """\
 
 static void set_scene(void)
 {{
-	if (system("modprobe -q {module}; modprobe -q vfio_iommu_type1; modprobe -q iommufd"))
+	if (system("{modprobe}"))
 		fprintf(stderr, "modprobe: not all modules could be loaded\\n");
 }}
 
 static void restore(void)
 {{
+	/* The module of its parent is one of what the race takes away. */
+	if (access(CREATE, F_OK))
+		set_scene();
 	if (access(DEVICE, F_OK))
 		write_to(CREATE, "{name}");
 	find_nodes(DEVICE);
@@ -33,12 +37,13 @@ static void give_back(void)
 _PCI = """\
 #define DEVICE "/sys/bus/pci/devices/{name}"
 
-static char driver_before[300];
-
 static void bind_to(const char *driver)
 {{
 	char name[300];
 
+	/* The function itself is one of what the race takes away. */
+	if (access(DEVICE, F_OK))
+		write_to("/sys/bus/pci/rescan", "1");
 	link_name(DEVICE "/driver", name);
 	if (!strcmp(name, driver))
 		return;
@@ -51,9 +56,9 @@ static void bind_to(const char *driver)
 
 static void set_scene(void)
 {{
-	if (system("modprobe -q {driver}; modprobe -q vfio_iommu_type1; modprobe -q iommufd"))
+	if (system("{modprobe}"))
 		fprintf(stderr, "modprobe: not all modules could be loaded\\n");
-	link_name(DEVICE "/driver", driver_before);
+	link_name(DEVICE "/driver", shared->driver_before);
 }}
 
 static void restore(void)
@@ -64,7 +69,7 @@ static void restore(void)
 
 static void give_back(void)
 {{
-	bind_to(driver_before);
+	bind_to(shared->driver_before);
 }}
 """
 
@@ -81,6 +86,14 @@ static void give_back(void)
 {
 }
 """
+
+
+_KVM = b"/dev/kvm\0".hex()
+
+
+def _modprobe(file: Mapping[str, Any], own: str) -> str:
+    kvm = "modprobe -q kvm_amd || modprobe -q kvm_intel; " if _KVM in json.dumps(file) else ""
+    return f"{kvm}modprobe -q {own}; modprobe -q vfio_iommu_type1; modprobe -q iommufd"
 
 
 @dataclass(frozen=True)
@@ -105,10 +118,10 @@ def scene(file: Mapping[str, Any]) -> SceneCode:
             )
         return SceneCode(_NONE, "It needs no device.")
     if device["bus"] == "mdev":
-        code = _MDEV.format(**device, module=device["type"].partition("-")[0])
+        code = _MDEV.format(**device, modprobe=_modprobe(file, device["parent"]))
         return SceneCode(code, f"It creates an mdev of type {device['type']}: as root.")
     return SceneCode(
-        _PCI.format(**device),
+        _PCI.format(**device, modprobe=_modprobe(file, device["driver"])),
         f"It binds {device['name']}, which is of kind {device['kind']}, to {device['driver']}: as"
         " root.",
     )

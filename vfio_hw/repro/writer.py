@@ -1,17 +1,22 @@
 """Writes the C program of a failure: what all have in common is in head.c and rounds.c."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.race.again import Recorded
+from vfio_hw.host.injection import SETTINGS
+from vfio_hw.race.again import WIDTHS, Recorded
+from vfio_hw.race.edge import NEAR_NS
 from vfio_hw.repro.memory import Memories, string
+from vfio_hw.repro.refusals import why_not
 from vfio_hw.repro.scenes import scene
 
 _HERE = Path(__file__).parent
 _MIDDLE = """\
+
 /* ---- memory that calls get by address ---- */
 
 @MEMORY@
@@ -23,26 +28,33 @@ _MIDDLE = """\
 @PROGRAMS@
 """
 
+#: Seconds that a round may take, if no more is known of it.
 DEADLINE = 10
-_FEWEST_ROUNDS = 100
+# When it is not known how many rounds it took.
+_ROUNDS = 2000
 
 
 def written(recorded: Recorded) -> str:
     """The program.
 
-    :raises HarnessError: the failure can not be had without the tests.
+    :raises HarnessError: the failure can not be had without the tests, or its file is damaged.
     """
-    return _Writer(recorded).text()
+    if reason := why_not(recorded):
+        raise HarnessError(f"{recorded.path}: {reason}: use vfio-hw replay")
+    try:
+        return _Writer(recorded.content, recorded.most_rounds, recorded.offsets_ns).text()
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise HarnessError(
+            f"{recorded.path} is damaged: a part of its programs can not be read ({error!r}): take"
+            " another copy"
+        ) from None
 
 
 class _Writer:
-    def __init__(self, recorded: Recorded) -> None:
-        self._recorded, self._file = recorded, recorded.content
-        if any(actor["storm"] for actor in self._file["actors"]):
-            raise HarnessError(
-                f"{recorded.path}: an actor of it runs in a storm, which no C program is written"
-                " for: use vfio-hw replay"
-            )
+    def __init__(
+        self, file: Mapping[str, Any], rounds: int | None, offsets_ns: Sequence[int] | None
+    ) -> None:
+        self._file, self._rounds, self._offsets_ns = file, rounds, offsets_ns
         self._slots = _identifiers(slot["name"] for slot in self._file["slots"])
         self._labels: list[str] = []
         self._decisive: list[bool] = []
@@ -59,7 +71,8 @@ class _Writer:
             programs.append(self._function(f"actor_{index}", actor["program"]))
         first.append(len(self._labels))
         epilogue = self._function("epilogue", file["epilogue"])
-        offsets = _offsets(file)
+        offsets = _offsets(file) if self._offsets_ns is None else self._offsets_ns
+        settings = () if file["nth"] is None else SETTINGS.items()
         legal = [" / ".join(outcome) for outcome in file["legal"]]
         pids = [-1 if actor["pid"] is None else actor["pid"] for actor in actors]
         parts = {
@@ -68,13 +81,20 @@ class _Writer:
             "TEST": file["test"],
             "COMPLAINT": _comment(file["complaint"] or "not known: the kernel died of it"),
             "NEEDS": scene(file).needs,
-            "ROUNDS": max(_FEWEST_ROUNDS, 2 * file["rounds"]),
-            "DEADLINE": DEADLINE,
+            "ROUNDS": self._rounds or _ROUNDS,
+            "DEADLINE": max(DEADLINE, math.ceil(file["deadline"])),
+            "NEAR_NS": NEAR_NS,
+            "WIDTHS": WIDTHS,
+            "SETTINGS": len(settings),
+            "SETTING_VALUES": "".join(
+                f"{{{string(str(path))}, {string(value)}}}, " for path, value in settings
+            ),
             "ACTORS": len(actors),
             "CALLS": max(1, len(self._labels)),
             "PROLOGUE": len(file["prologue"]),
             "PAGES": len(file["pages"]),
             "SLOTS": "".join(f"{slot}, " for slot in self._slots),
+            "SLOT_NAMES": ", ".join(string(slot["name"]) for slot in file["slots"]) or "0",
             "LABELS": "".join(f"\t{string(label)},\n" for label in self._labels),
             "MEMORY": self._memories.declared() + self._memories.refreshed(),
             "SCENE": scene(file).code,
@@ -83,6 +103,8 @@ class _Writer:
             "SETUP_NAMES": ", ".join(f"setup_{i}" for i in range(len(actors))),
             "ACTOR_NAMES": ", ".join(string(actor["name"]) for actor in actors),
             "PROCESSES": ", ".join(str(int(actor["process"])) for actor in actors),
+            "POLICIES": ", ".join(f"SCHED_{actor['policy'].upper()}" for actor in actors),
+            "CPUS": ", ".join("-1" if a["cpu"] is None else str(a["cpu"]) for a in actors),
             "PIDS": ", ".join(map(str, pids)),
             "OFFSETS": ", ".join(map(str, offsets)),
             "DECISIVE": ", ".join(str(int(each)) for each in self._decisive) or "0",
@@ -90,7 +112,10 @@ class _Writer:
             "LEGAL": "".join(f"\t{string(outcome)},\n" for outcome in legal),
             "SEED": file["seed"] % 2**32,
         }
-        frame = (_HERE / "head.c").read_text() + _MIDDLE + (_HERE / "rounds.c").read_text()
+        head, calls, *rounds = (
+            (_HERE / f"{name}.c").read_text() for name in ("head", "calls", "rounds", "main")
+        )
+        frame = "".join((head, "\n", calls, _MIDDLE, *rounds))
         return re.sub(r"@([A-Z_]+)@", lambda match: str(parts[match[1]]), frame)
 
     def _function(self, name: str, program: Sequence[Mapping[str, Any]]) -> str:
@@ -156,30 +181,29 @@ class _Writer:
         for index, (about, slot) in enumerate(zip(self._file["slots"], self._slots, strict=True)):
             if index in owned:
                 continue
+            if not about["mapping"] and not about["descriptor"]:
+                continue
+            lines.append(f"\tshared->closing = {slot};")
             if about["mapping"]:
                 lines.append(
                     f"\tif (full({slot})) munmap((void *)take({slot}), {about['mapping']});"
                 )
-            elif about["descriptor"]:
+            else:
                 lines.append(f"\tif (full({slot})) close(take({slot}));")
+        lines.append("\tshared->closing = -1;")
         return "static void close_left(void)\n{\n" + "\n".join(lines) + "\n}\n"
 
 
 def _offsets(file: Mapping[str, Any]) -> list[int]:
-    shifts = file.get("shifts_ns") or _at_an_edge(file)
-    offsets = [
-        actor["offset_ns"] + shift for actor, shift in zip(file["actors"], shifts, strict=True)
-    ]
-    return [offset - min(offsets) for offset in offsets]
-
-
-def _at_an_edge(file: Mapping[str, Any]) -> list[int]:
-    """Where most rounds were, when the one that failed is not known."""
+    """At the edge where most rounds were, when the one that failed is not known."""
     names = [actor["name"] for actor in file["actors"]]
-    shifts = [0] * len(names)
+    offsets = [int(actor["offset_ns"]) for actor in file["actors"]]
+    edges: dict[str, Any] = {}
     for edge in sorted(file.get("edges") or [], key=lambda edge: edge["rounds"]):
-        shifts[names.index(edge["actor"])] = edge["position_ns"]
-    return shifts
+        edges[edge["actor"]] = edge["position_ns"]
+    for name, position in edges.items():
+        offsets[names.index(name)] += position
+    return offsets
 
 
 def _identifiers(names: Iterator[str]) -> list[str]:
