@@ -18,6 +18,8 @@ _OPTIONS = (
     "selection",
     "rest",
     "race_budget",
+    "races",
+    "budget",
     "test_deadline",
     "guests",
     "most_lost",

@@ -50,6 +50,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
     :param out: the directory of the record ``log``, which the caller holds.
     :raises HarnessError: no verdict can be given, and no test has told against the kernel.
     """
+    args = races.planned(args, out)
     finds = known_finds()
     deadline = args.test_deadline or deadline_for(args.race_budget or RACE_BUDGET)
     line = _line(args, deadline)

@@ -116,6 +116,6 @@ def _as_run(args: argparse.Namespace, name: str) -> argparse.Namespace:
         resume=None,
         races=False,
     )
-    races.select(own, [(name, args.budget)])
+    races.select(own, name, args.budget)
     own.budget = None
     return own

@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from vfio_hw import cache, guest
@@ -13,6 +14,8 @@ from vfio_hw.report.events import Result
 MATRIX = "tests_hw/race/test_matrix.py"
 _TEST = re.compile(re.escape(MATRIX) + r"::\w+\[(.+)\]")
 BUDGET_SECONDS = 600.0
+#: The file of a results directory that lists the pairs of a run, each with its seconds.
+PAIRS = "pairs.txt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def plan(args: argparse.Namespace) -> None:
-    """Make the arguments of a run select what ``--races`` says.
+def check(args: argparse.Namespace) -> None:
+    """Whether what ``--races`` says can be.
 
-    :raises HarnessError: what they say can not be.
+    :raises HarnessError: it can not.
     """
     if not args.races:
         if args.budget is not None:
@@ -43,22 +46,52 @@ def plan(args: argparse.Namespace) -> None:
     if args.selection or args.quick or any(word.startswith("--pairs") for word in args.rest):
         raise HarnessError("--races chooses the tests itself: leave the selection out, or --races")
     from vfio_hw.race import ledger
+
+    ledger.check(_budget(args))
+
+
+def planned(args: argparse.Namespace, out: Path) -> argparse.Namespace:
+    """The arguments of a run on one kernel, with the pairs selected that ``--races`` gives it.
+
+    :param out: the directory of the record. Which pairs they are stands in a file there: they are
+        more than a command line may hold, and who goes on with the run has the same ones.
+    """
+    if not args.races:
+        return args
+    from vfio_hw.race import ledger
     from vfio_hw.race.catalogue.choice import matrix_on
 
-    names = [pair.name for pair in matrix_on(args.machine)]
-    budget = BUDGET_SECONDS if args.budget is None else args.budget
-    planned = ledger.plan(ledger.read(args.kernel[0]), names, budget, args.seed)
-    select(args, planned)
-    most = max(seconds for _, seconds in planned)
-    terminal.say(f"{len(planned)} of {len(names)} pairs, up to {most:g} s each")
+    file = out / PAIRS
+    if not file.exists():
+        names = [pair.name for pair in matrix_on(args.machine)]
+        plan = ledger.plan(ledger.read(args.kernel), names, _budget(args), args.seed)
+        file.write_text("\n".join(_words(plan)) + "\n")
+        most = max(seconds for _, seconds in plan)
+        terminal.say(f"{len(plan)} of {len(names)} pairs, up to {most:g} s each")
+    own = argparse.Namespace(**vars(args))
+    words = file.read_text().split()
+    _select(own, f"@{file}", [float(word.rpartition("=")[2]) for word in words])
+    return own
 
 
-def select(args: argparse.Namespace, planned: Sequence[tuple[str, float]]) -> None:
-    """Make the arguments of a run select these pairs, each with its seconds."""
-    words = ",".join(f"{name}={seconds:g}" for name, seconds in planned)
+def select(args: argparse.Namespace, name: str, seconds: float) -> None:
+    """Make the arguments of a run select this pair."""
+    (word,) = _words([(name, seconds)])
+    _select(args, word, [seconds])
+
+
+def _select(args: argparse.Namespace, words: str, seconds: Sequence[float]) -> None:
     args.selection, args.rest = [MATRIX], [*args.rest, f"--pairs={words}"]
     # What a test may take goes by what a race may.
-    args.race_budget = max([args.race_budget or 0.0, *(seconds for _, seconds in planned)])
+    args.race_budget = max([args.race_budget or 0.0, *seconds])
+
+
+def _words(plan: Iterable[tuple[str, float]]) -> list[str]:
+    return [f"{name}={seconds:g}" for name, seconds in plan]
+
+
+def _budget(args: argparse.Namespace) -> float:
+    return BUDGET_SECONDS if args.budget is None else float(args.budget)
 
 
 def note(kernel: str, release: str, results: Sequence[Result]) -> None:

@@ -95,6 +95,8 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 def add_judgement(parser: argparse.ArgumentParser) -> None:
     """How long things may take, and what becomes of the verdict."""
+    # Of all that runs tests, `run` alone spreads a budget.
+    parser.set_defaults(races=False, budget=None)
     parser.add_argument(
         "--race-budget", type=guest.seconds, metavar="SECONDS", help="time that each race may take"
     )
@@ -155,7 +157,7 @@ def run(args: argparse.Namespace, out: Path | None = None) -> int:
             args.seed = random.SystemRandom().getrandbits(32)
         args.kernel = [guest.absolute(kernel) for kernel in args.kernel or [guest.DEFAULT_KERNEL]]
         try:
-            races.plan(args)
+            races.check(args)
         except HarnessError as error:
             print(f"vfio-hw: {error}", file=sys.stderr)
             return USAGE

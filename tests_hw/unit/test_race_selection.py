@@ -54,3 +54,14 @@ def test_sweeps_are_fewer_than_pairs_unless_all_are_wanted():
 def test_a_pair_that_is_not_there_is_wrong_usage():
     with pytest.raises(pytest.UsageError, match="no pair nonsense"):
         pairs_of(config("nonsense"))
+
+
+def test_pairs_are_listed_by_a_file(tmp_path):
+    file = tmp_path / "pairs.txt"
+    file.write_text(f"{PAIR}=2.5\n{PAIR}\n")
+    assert [each.seconds for each in pairs_of(config(f"@{file}"))] == [2.5, None]
+    file.write_text("\n")
+    with pytest.raises(pytest.UsageError, match="lists no pair: name another file"):
+        pairs_of(config(f"@{file}"))
+    with pytest.raises(pytest.UsageError, match=r"missing can not be read \(No such file"):
+        pairs_of(config(f"@{tmp_path}/missing"))

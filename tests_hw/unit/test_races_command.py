@@ -1,11 +1,14 @@
 """`vfio-hw race` and `run --races`: what they select, and what they say of what can not be."""
 
 import argparse
+import subprocess
 
 import pytest
 
-from vfio_hw import races, run
+from vfio_hw import races, run, several
 from vfio_hw.cli import main
+from vfio_hw.onekernel import Judged
+from vfio_hw.race.catalogue.choice import chosen, matrix
 from vfio_hw.race.ledger import read
 from vfio_hw.report import terminal
 from vfio_hw.report.events import Result
@@ -21,9 +24,10 @@ def asked(monkeypatch, tmp_path) -> list[argparse.Namespace]:
 
     def boots_nothing(args, out, log):
         seen.append(args)
-        return argparse.Namespace(status=run.OK)
+        return Judged(run.OK)
 
-    monkeypatch.setattr(run, "on_kernel", boots_nothing)
+    for module in (run, several):
+        monkeypatch.setattr(module, "on_kernel", boots_nothing)
     return seen
 
 
@@ -41,6 +45,7 @@ def asked(monkeypatch, tmp_path) -> list[argparse.Namespace]:
         ("run --races --budget 1s", "too small for one pair"),
         ("run --races tests_hw/irq", "--races chooses the tests itself"),
         ("run --races --budget nonsense", "give a time above 0"),
+        ("run --here --races", "--here takes the pairs that pytest is given with -- --pairs=N"),
     ],
 )
 def test_what_can_not_be_is_wrong_usage_and_a_sentence(words, said, asked, capsys):
@@ -78,15 +83,71 @@ def test_list_says_what_there_is_and_what_is_legal(asked, capsys):
     assert not asked
 
 
+def planned(asked, out):
+    """The arguments of the one run that was asked for, and what is in its file of pairs."""
+    args = races.planned(asked.pop(), out)
+    assert args.selection == [races.MATRIX]
+    assert args.rest == [f"--pairs=@{out}/pairs.txt"]
+    return args, chosen(args.rest[0].removeprefix("--pairs="), 1)
+
+
 def test_races_spreads_its_budget(asked, tmp_path):
     words = ["run", "--races", "--budget", "1m", "--seed", "3"]
-    assert main([*words, "--results", str(tmp_path / "results")]) == run.OK
-    (args,) = asked
-    assert args.selection == [races.MATRIX]
-    (option,) = args.rest
-    seconds = [float(word.partition("=")[2]) for word in option.partition("=")[2].split(",")]
-    assert 15 < len(seconds) < 30
-    assert 40 < sum(seconds) <= 60
+    out = tmp_path / "results"
+    assert main([*words, "--results", str(out)]) == run.OK
+    args, pairs = planned(asked, out)
+    assert 15 < len(pairs) < 30
+    assert 40 < sum(each.seconds for each in pairs) <= 60
+    assert args.race_budget == max(each.seconds for each in pairs)
+
+
+def test_a_long_budget_is_for_all_pairs_and_fits_into_a_command_line(asked, tmp_path):
+    out = tmp_path / "results"
+    assert main(["run", "--races", "--budget", "10h", "--results", str(out)]) == run.OK
+    args, pairs = planned(asked, out)
+    assert {each.pair.name for each in pairs} == {pair.name for pair in matrix()}
+    assert 9 * 3600 < sum(each.seconds for each in pairs) <= 36_000
+    # execve(2): MAX_ARG_STRLEN, of one word
+    assert max(map(len, args.rest)) < 128 * 1024 < (out / "pairs.txt").stat().st_size
+    subprocess.run(["true", *args.rest], check=True)
+
+
+def test_who_goes_on_with_a_run_has_the_same_pairs(asked, tmp_path):
+    out = tmp_path / "results"
+    words = ["run", "--races", "--budget", "30s", "--results", str(out)]
+    assert main(words) == run.OK
+    _, pairs = planned(asked, out)
+    races.note("latest", "7.3", [_result(pairs[0].pair.name)])
+    assert main(["run", "--resume", str(out)]) == run.OK
+    args, again = planned(asked, out)
+    assert again == pairs
+    assert args.seed is not None
+
+
+def test_each_of_several_kernels_has_the_pairs_that_had_least_on_it(asked, tmp_path):
+    """Of two pairs one has been at an edge on one of the kernels."""
+    names = [pair.name for pair in matrix()]
+    races.note("6.12", "6.12.1", [_result(name, near=9) for name in names[1:]])
+    races.note("latest", "7.3", [_result(name, near=9) for name in names[:-1]])
+    words = ["--kernel", "latest", "--kernel", "6.12", "--budget", "3s"]
+    assert main(["run", "--races", *words, "--results", str(tmp_path / "results")]) == run.OK
+    firsts = {}
+    for args in asked:
+        out = tmp_path / args.kernel
+        out.mkdir()
+        ((name, _),) = [(each.pair.name, each) for each in _pairs(races.planned(args, out))]
+        firsts[args.kernel] = name
+    assert firsts == {"latest": names[-1], "6.12": names[0]}
+
+
+def _pairs(args):
+    return chosen(args.rest[0].removeprefix("--pairs="), 1)
+
+
+def _result(name, near=3):
+    test = f"{races.MATRIX}::test_a_pair_ends_as_the_catalogue_says[{name}]"
+    properties = {"seconds": 2, "rounds": 9, "met": 4, "near": near, "edges": []}
+    return Result(test, "passed", 3.0, properties=properties)
 
 
 def test_what_pairs_came_to_is_kept_and_told(asked, monkeypatch):

@@ -55,13 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run them, put everything back, and return the exit status."""
-    if args.kernel or args.resume:
-        option = "--kernel" if args.kernel else "--resume"
-        print(
-            f"vfio-hw: --here tests the kernel that runs here, anew: leave out {option}",
-            file=sys.stderr,
-        )
-        return USAGE
+    reasons = {
+        "--kernel": args.kernel and "tests the kernel that runs here, anew",
+        "--resume": args.resume and "tests the kernel that runs here, anew",
+        "--races": args.races and "takes the pairs that pytest is given with -- --pairs=N",
+        "--budget": args.budget and "takes what --race-budget gives each race",
+    }
+    for option, reason in reasons.items():
+        if reason:
+            print(f"vfio-hw: --here {reason}: leave out {option}", file=sys.stderr)
+            return USAGE
     state = State()
     with machine_locked(state, _PATIENCE):
         dead = earlier.crashed(state)

@@ -69,6 +69,16 @@ class Ledger:
         return sum(1 for name in names if name in self.pairs and self.pairs[name].held)
 
 
+def check(budget: float) -> None:
+    """Whether a pair fits into so many seconds.
+
+    :raises HarnessError: not one does.
+    """
+    each = LEAST_SECONDS + OVERHEAD_SECONDS
+    if budget < each:
+        raise HarnessError(f"a budget of {budget:g} s is too small for one pair: give {each:g} s")
+
+
 def plan(ledger: Ledger, names: Sequence[str], budget: float, seed: int) -> list[tuple[str, float]]:
     """How many seconds each pair gets: most those with the fewest rounds at an edge.
 
@@ -78,9 +88,8 @@ def plan(ledger: Ledger, names: Sequence[str], budget: float, seed: int) -> list
     :param budget: seconds in all.
     :raises HarnessError: not one pair fits into it.
     """
+    check(budget)
     each = LEAST_SECONDS + OVERHEAD_SECONDS
-    if budget < each:
-        raise HarnessError(f"a budget of {budget:g} s is too small for one pair: give {each:g} s")
     ranked = list(names)
     random.Random(seed).shuffle(ranked)
     ranked.sort(key=partial(_had, ledger))

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.race.catalogue.pairs import Pair, pairs, triples
@@ -42,9 +43,9 @@ def chosen(words: str, seed: int, machine: str = "") -> list[Chosen]:
     """What ``--pairs`` says.
 
     :param machine: of fixtures/machines, of which ``all`` are, and which are drawn from.
-    :param words: ``all``; how many, which the seed draws; or names, each with its seconds or not:
-        ``VFIO_DEVICE_GET_INFO-against-mdev_remove-mtty=2.5,...``
-    :raises HarnessError: there is no such pair, or it is given no time.
+    :param words: ``all``; how many, which the seed draws; names, each with its seconds or not:
+        ``VFIO_DEVICE_GET_INFO-against-mdev_remove-mtty=2.5,...``; or ``@FILE`` with one on a line.
+    :raises HarnessError: there is no such pair, or it is given no time, or no such file.
     """
     if words == "all":
         return [Chosen(pair) for pair in matrix_on(machine)]
@@ -54,7 +55,20 @@ def chosen(words: str, seed: int, machine: str = "") -> list[Chosen]:
         if not count:
             raise HarnessError("--pairs=0 leaves nothing to run: give a number, names, or all")
         return [Chosen(pair) for pair in random.Random(seed).sample(there, count)]
-    return list(_listed(words.split(",")))
+    listed = _lines(Path(words[1:])) if words.startswith("@") else words.split(",")
+    return list(_listed(listed))
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        lines = file.read_text().split()
+    except OSError as error:
+        raise HarnessError(
+            f"{file} can not be read ({error.strerror}): name a file of pairs with --pairs=@FILE"
+        ) from None
+    if not lines:
+        raise HarnessError(f"{file} lists no pair: name another file with --pairs=@FILE")
+    return lines
 
 
 def _listed(words: Sequence[str]) -> Iterator[Chosen]:
