@@ -1,4 +1,4 @@
-"""This file checks that a race that failed in a guest fails again, by its test and as a program."""
+"""This file checks that races that failed in a guest fail again, by their tests and as programs."""
 
 import dataclasses
 import json
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.oracle.splats import splats
+from vfio_hw.race.again import Recorded
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.race_files import write_failures
 from vfio_hw.vm.machine import Deadlines
@@ -16,18 +17,24 @@ from vfio_hw.vm.supervisor import Supervisor
 
 PLANTED = Path(__file__).parent / "planted" / "races.py"
 PROJECT = Path(__file__).parents[2]
+# By the operation that failed, what is not legal.
+ILLEGAL = {
+    "a_legal_outcome": "ENODEV / ok+ok",
+    "VFIO_IOMMU_MAP_DMA": "EINVAL / ok+ok",
+    "module_unload": "ENODEV / ok",
+}
 
 
 @pytest.fixture
-def raced(guest, python, tmp_path) -> Callable[..., tuple[Result, EventLog]]:
-    """Runs the planted race in a guest, from where it is taken for a test of hardware."""
-    place = tmp_path / "planted"
+def raced(guest, python, tmp_path) -> Callable[..., tuple[list[Result], EventLog]]:
+    """Runs the planted races in a guest, from where they are taken for tests of hardware."""
+    place = tmp_path / "tests_hw"
     place.mkdir()
     planted = place / "test_planted.py"
     planted.write_text(PLANTED.read_text())
-    plugins = ["-p", "vfio_hw.plugin", "-p", "vfio_hw.fixtures", f"--rootdir={place}"]
+    plugins = ["-p", "vfio_hw.plugin", "-p", "vfio_hw.fixtures", f"--rootdir={tmp_path}"]
 
-    def run(*options: str) -> tuple[Result, EventLog]:
+    def run(*options: str) -> tuple[list[Result], EventLog]:
         argv = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--events=/dev/ttyS1"]
         argv += plugins
         out = tmp_path / f"raced-{len(options)}"
@@ -37,39 +44,55 @@ def raced(guest, python, tmp_path) -> Callable[..., tuple[Result, EventLog]]:
             dataclasses.replace(guest([*argv, *options, str(planted)]), cwd=PROJECT),
             out,
             log,
-            deadlines=Deadlines(silence=120.0, whole=300.0),
+            deadlines=Deadlines(silence=180.0, whole=600.0),
             judge=lambda result: result,
             splats=splats,
             on_result=lambda result: None,
             on_output=lambda data: None,
             most_lost=1,
         ).run()
-        (result,) = log.results()
-        return result, log
+        return log.results(), log
 
     return run
 
 
 def test_a_failed_race_fails_again_by_its_test_and_as_a_c_program(raced, ran, tmp_path):
-    result, log = raced("--race-budget=30")
-    assert result.verdict == "failed"
-    assert "outcome (ENODEV, ok+ok) is not legal" in result.text
-    (file,) = write_failures(log, tmp_path).values()
-    content = json.loads(file.read_text())
-    assert content["device"]["type"] == "mtty-1"
-    assert len(content["shifts_ns"]) == 2
+    results, log = raced("--race-budget=30")
+    files = {}
+    for test, file in write_failures(log, tmp_path).items():
+        (what,) = (each for each in ILLEGAL if each in test)
+        files[what] = file
+    assert set(files) == set(ILLEGAL), [result.text for result in results]
+    for what, file in files.items():
+        content = json.loads(file.read_text())
+        assert " / ".join(content["outcome"]) == ILLEGAL[what]
+        assert len(content["shifts_ns"]) == 2
 
-    again, _ = raced("--race-budget=30", f"--race-replay={file}")
+    # One of them by its test, about its offsets, and in no more rounds than it may take.
+    recorded = Recorded.read(files["VFIO_IOMMU_MAP_DMA"])
+    (again,), _ = raced("--race-budget=90", f"--race-replay={recorded.path}", "-kMAP_DMA")
     assert again.verdict == "failed"
-    assert "outcome (ENODEV, ok+ok) is not legal" in again.text
+    assert "outcome (EINVAL, ok+ok) is not legal" in again.text
+    assert again.properties["race"]["rounds"] <= recorded.most_rounds
 
-    source, program = tmp_path / "race.c", tmp_path / "race"
+    programs = [reproducer(file) for file in files.values()]
+    # Each says that it is reproduced, within twice the rounds, and leaves the device as it was.
+    script = "; ".join(f"{program} > /dev/console || exit 9" for program in programs)
+    edu = "/sys/bus/pci/devices/0000:00:04.0"
+    before, after = (f"readlink {edu}/driver | tee /tmp/{when}" for when in ("before", "after"))
+    ended = ran(f"{before}; {script}; {after}; cmp /tmp/before /tmp/after", whole=300.0)
+    said = ended.console.read_text(errors="replace")
+    assert ended.status == 0, said[-2000:]
+    for outcome in ILLEGAL.values():
+        assert f"outcome {outcome} is not legal" in said
+    assert said.count("reproduced in round") == len(programs)
+
+
+def reproducer(file: Path) -> Path:
+    """The program of a failure, compiled where the guest sees it."""
+    source, program = file.with_suffix(".c"), file.with_suffix("")
     command = [PROJECT / ".venv/bin/vfio-hw", "repro", file, "-o", source]
     subprocess.run(command, check=True, timeout=60)
     line = ["cc", "-O2", "-Wall", "-Werror", "-pthread", "-o", program, source]
     subprocess.run(line, check=True, timeout=60)
-    ended = ran(f"{program} > /dev/console")
-    said = ended.console.read_text(errors="replace")
-    assert "outcome ENODEV / ok+ok is not legal" in said
-    assert "reproduced in round" in said
-    assert ended.status == 0
+    return program

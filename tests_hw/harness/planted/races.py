@@ -1,14 +1,18 @@
-"""A race that fails: it takes for illegal what is legal."""
+"""Races that fail: each takes for illegal what is legal, and happens at an edge only."""
 
 import pytest
 
 from vfio_hw.fixtures import Target
 from vfio_hw.host.mdev import type_by_id
 from vfio_hw.race import uses
+from vfio_hw.race.catalogue.pairs import disruption_named, operation_named, together
+from vfio_hw.race.catalogue.play import scene_of
+from vfio_hw.race.catalogue.removal import restored
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.spread import Scene
 
 WINDOW_NS = 1_500_000
+WIDE_NS = 10_000_000
 
 
 @pytest.mark.promise("P1")
@@ -25,3 +29,31 @@ def test_a_legal_outcome_is_taken_for_illegal(mtty, raced):
 
     with Racer() as racer:
         raced(racer, scene, {("ok", "ok+ok")}, window_ns=WINDOW_NS, device=target)
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize(
+    ("subject", "operation", "disruption", "illegal"),
+    [
+        # Maps memory of its own; and the function has to be found again for every round.
+        ("edu", "VFIO_IOMMU_MAP_DMA", "pci_remove", "EINVAL"),
+        # Has to load the module again for every round.
+        ("mtty", "VFIO_GROUP_GET_DEVICE_FD", "module_unload", "ENODEV"),
+    ],
+    indirect=["subject"],
+)
+def test_what_a_disruption_does_is_taken_for_illegal(
+    subject, operation, disruption, illegal, raced
+):
+    pair = together([operation_named(operation)], disruption_named(disruption), subject.kind)
+
+    def scene() -> Scene:
+        restored(subject)
+        return scene_of(pair, subject)
+
+    legal = {outcome for outcome in pair.legal if outcome[0] != illegal}
+    try:
+        with Racer(deadline=20.0) as racer:
+            raced(racer, scene, legal, window_ns=WIDE_NS, device=subject)
+    finally:
+        restored(subject)
