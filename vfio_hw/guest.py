@@ -25,12 +25,17 @@ _OWN = ("/dev", "/proc", "/sys", "/run")
 
 
 def add_arguments(
-    parser: argparse.ArgumentParser, *, several: bool = False, kernel: str = DEFAULT_KERNEL
+    parser: argparse.ArgumentParser,
+    *,
+    several: bool = False,
+    kernel: str = DEFAULT_KERNEL,
+    like: str = "",
 ) -> None:
     """Add the options that say which guest is booted.
 
     :param several: ``--kernel`` may be given any number of times; its value is a list, or None.
     :param kernel: the one that is booted when none is named.
+    :param like: what is meant when an option is not given, which is None then; "": a new guest.
     """
     how: dict[str, Any] = {"action": "append"} if several else {"default": kernel}
     parser.add_argument(
@@ -38,7 +43,7 @@ def add_arguments(
         **how,
         metavar="NAME|PATH",
         help=f"{', '.join(kernels.NAMES)}, a built kernel tree or a bzImage; "
-        f"{'repeatable ' if several else ''}(default: {kernel})",
+        f"{'repeatable ' if several else ''}(default: {like or kernel})",
     )
     parser.add_argument(
         "--modules", type=Path, metavar="DIRECTORY", help="modules of a bzImage given by path"
@@ -52,25 +57,28 @@ def add_arguments(
         help="a diff, or an mbox of mails that have one, on top of each kernel, in a copy of its"
         " source; repeatable",
     )
-    add_machine(parser)
+    add_machine(parser, like)
+    if like:
+        parser.set_defaults(kernel=None, **dict.fromkeys(MACHINE))
 
 
-def add_machine(parser: argparse.ArgumentParser) -> None:
+def add_machine(parser: argparse.ArgumentParser, like: str = "") -> None:
     """Add those of them that are not about its kernel."""
     parser.add_argument(
         "--accel",
         choices=["auto", "kvm", "tcg"],
         default=MACHINE["accel"],
-        help="auto: KVM where it is seen to boot a kernel, else TCG (default)",
+        help="auto: KVM where it is seen to boot a kernel, else TCG"
+        f" (default: {like or MACHINE['accel']})",
     )
     parser.add_argument(
         "--machine",
         default=DEFAULT_MACHINE,
         metavar="NAME",
-        help=f"one of fixtures/machines (default: {DEFAULT_MACHINE})",
+        help=f"one of fixtures/machines (default: {like or DEFAULT_MACHINE})",
     )
     for name, kind in (("cpus", whole), ("memory", memory)):
-        text = f"of the guest (default: {MACHINE[name]})"
+        text = f"of the guest (default: {like or MACHINE[name]})"
         parser.add_argument(f"--{name}", type=kind, default=MACHINE[name], help=text)
 
 

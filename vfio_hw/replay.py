@@ -17,16 +17,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "replay",
         help="run a race that failed again",
         description="Boots a guest and runs the test of the race there, about the offsets at which"
-        " it failed and for twice the rounds; with what the guest was asked for in which it failed,"
-        " unless options say otherwise.",
+        " it failed and for twice the rounds that it took.",
         epilog="Exit status: 1 it failed again, 0 it did not, 2 the test is no more, 3 it could not"
         " be run.",
     )
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="race-N.json of a results directory"
     )
-    guest.add_arguments(parser, kernel="")
-    parser.set_defaults(**dict.fromkeys(guest.MACHINE))
+    guest.add_arguments(parser, like="as when it failed")
     parser.add_argument(
         "--race-budget",
         type=guest.seconds,
