@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 
-from vfio_hw import races, run, several
+from vfio_hw import guest, races, run, several
 from vfio_hw.cli import main
 from vfio_hw.onekernel import Judged
-from vfio_hw.race.catalogue.choice import chosen, matrix
+from vfio_hw.race.catalogue.choice import chosen, matrix_on
 from vfio_hw.race.ledger import read
 from vfio_hw.report import terminal
 from vfio_hw.report.events import Result
@@ -105,7 +105,9 @@ def test_a_long_budget_is_for_all_pairs_and_fits_into_a_command_line(asked, tmp_
     out = tmp_path / "results"
     assert main(["run", "--races", "--budget", "10h", "--results", str(out)]) == run.OK
     args, pairs = planned(asked, out)
-    assert {each.pair.name for each in pairs} == {pair.name for pair in matrix()}
+    assert {each.pair.name for each in pairs} == {
+        pair.name for pair in matrix_on(guest.DEFAULT_MACHINE)
+    }
     assert 9 * 3600 < sum(each.seconds for each in pairs) <= 36_000
     # execve(2): MAX_ARG_STRLEN, of one word
     assert max(map(len, args.rest)) < 128 * 1024 < (out / "pairs.txt").stat().st_size
@@ -126,7 +128,7 @@ def test_who_goes_on_with_a_run_has_the_same_pairs(asked, tmp_path):
 
 def test_each_of_several_kernels_has_the_pairs_that_had_least_on_it(asked, tmp_path):
     """Of two pairs one has been at an edge on one of the kernels."""
-    names = [pair.name for pair in matrix()]
+    names = [pair.name for pair in matrix_on(guest.DEFAULT_MACHINE)]
     races.note("6.12", "6.12.1", [_result(name, near=9) for name in names[1:]])
     races.note("latest", "7.3", [_result(name, near=9) for name in names[:-1]])
     words = ["--kernel", "latest", "--kernel", "6.12", "--budget", "3s"]
