@@ -66,6 +66,22 @@ def test_a_panic_costs_one_verdict_and_the_rest_goes_on_in_a_fresh_guest(supervi
     assert not ended.left
 
 
+RESET = """from vfio_hw.host import hypervisor, modules
+        modules.load_available(["virtio_console"])
+        with hypervisor.reached() as qemu:
+            qemu.reset()"""
+
+
+def test_a_reset_that_a_test_asks_for_is_no_verdict_on_the_kernel(supervised):
+    ended, results = supervised(RESET, most_lost=1)
+    assert results == [
+        ("test_first", "passed", ""),
+        ("test_deadly", "passed", ""),
+        ("test_last", "passed", ""),
+    ]
+    assert (ended.guests, ended.status) == (2, 0)
+
+
 def test_a_hang_costs_one_verdict(supervised):
     ended, results = supervised("time.sleep(1000)", silence=10.0)
     assert [verdict for _, verdict, _ in results] == ["passed", "failed", "passed"]

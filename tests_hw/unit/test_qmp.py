@@ -79,6 +79,15 @@ def test_a_qemu_that_has_gone_is_told(talk):
         qmp.answer("dump", {}, deadline=5.0)
 
 
+def test_what_it_has_said_last_is_heard_after_it_has_gone(talk):
+    qmp, monitor = talk
+    monitor.say({"event": "RESET", "data": {}})
+    monitor.say({"event": "SHUTDOWN", "data": {"reason": "host-qmp-system-reset"}})
+    monitor.end.shutdown(socket.SHUT_RDWR)
+    assert [event["event"] for event in qmp.rest()] == ["RESET", "SHUTDOWN"]
+    assert qmp.rest() == []
+
+
 @pytest.fixture
 def line(talk):
     """A guest's end of the line, whose other end is served; what was recorded."""
@@ -248,3 +257,17 @@ def test_an_error_may_be_injected_by_the_monitor_for_people(line):
     threading.Thread(target=play).start()
     words = "pcie_aer_inject_error port RCVR"
     assert hypervisor.monitor(words) == words
+
+
+def test_a_reset_that_does_not_come_is_told(line, monkeypatch):
+    hypervisor, monitor, _ = line
+    monkeypatch.setattr("vfio_hw.host.hypervisor._PATIENCE", 0.2)
+
+    def play():
+        asked = monitor.hear()
+        assert asked["execute"] == "system_reset"
+        monitor.say({"return": {}, "id": asked["id"]})
+
+    threading.Thread(target=play).start()
+    with pytest.raises(HarnessError, match=r"was to be reset, and goes on 0\.2 s later"):
+        hypervisor.reset()

@@ -115,3 +115,32 @@ def test_a_test_that_lost_its_guest_took_its_own_time_not_the_guest_s(supervised
     )
     assert results[0].test == "a"
     assert results[0].seconds < 0.5  # the guest had run for a second
+
+
+RESET = ([SESSION, STARTED], "", Ending.RESET, None)
+
+
+def test_a_test_that_asked_for_a_reset_and_got_it_has_passed(supervised):
+    rest = ([SESSION, finished("b")], "", Ending.EXITED, 0)
+    results = supervised(RESET, rest, most_lost=1)
+    assert [(r.test, r.verdict, r.oracle) for r in results] == [
+        ("a", "passed", ""),
+        ("b", "passed", "kernel log"),
+    ]
+    assert results[0].text == "what happened"
+
+
+def test_a_run_whose_last_test_asked_for_a_reset_ends_well(supervised):
+    supervised(([SESSION, finished("b"), STARTED], "", Ending.RESET, None))
+    assert supervised.ended.status == 0
+
+
+def test_a_reset_excuses_no_splat(supervised):
+    (result,) = supervised(([SESSION, STARTED], WARNING, Ending.RESET, None))
+    assert (result.test, result.verdict, result.oracle) == ("a", "failed", "kernel log")
+    assert result.findings == ["kernel log: WARNING in made_up"]
+
+
+def test_a_reset_that_no_test_has_asked_for_is_an_error(supervised):
+    (result,) = supervised(([SESSION], "", Ending.RESET, None))
+    assert (result.test, result.verdict) == ("guest 1", "error")

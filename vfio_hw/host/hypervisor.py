@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from vfio_hw.errors import HarnessError, Unsupported
 from vfio_hw.host.sysfs import attribute
@@ -82,6 +82,20 @@ class Hypervisor:
                 return False
         self._result(number, f"request {number}")
         return True
+
+    def reset(self) -> NoReturn:
+        """Press the button of this machine: the test ends here, and nothing is given back.
+
+        It has passed, and those that follow run in a fresh guest, unless the kernel had shown a
+        fault on its console; the other oracles are not asked.
+
+        :raises HarnessError: the machine goes on, 10 s later.
+        """
+        self.ask("system_reset")
+        end = time.monotonic() + _PATIENCE
+        while self._listen(end):
+            pass
+        raise HarnessError(f"this guest was to be reset, and goes on {_PATIENCE:g} s later")
 
     def monitor(self, line: str) -> str:
         """What QEMU's monitor for people says to a line that vfio_hw/vm/requests.py takes."""

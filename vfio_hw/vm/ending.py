@@ -47,11 +47,15 @@ def result_of_end(
         # A machine that is too slow looks the same, unless the kernel said something.
         if ended.ending is Ending.HUNG and not found:
             verdict = "error"
-    if ended.ending is Ending.EXITED:
-        if found:
-            oracle = "kernel log"
-        elif ended.status not in _KILLED_BY_MEMORY:
-            verdict = "error"
+    if ended.ending is Ending.RESET and not found:
+        if progress.running:
+            # It waited for nothing else, and who asks for a reset can not speak after it.
+            return Result(test, "passed", round(seconds, 3), ended.text)
+        verdict = "error"
+    if ended.ending in (Ending.EXITED, Ending.RESET) and found:
+        oracle = "kernel log"
+    elif ended.ending is Ending.EXITED and ended.status not in _KILLED_BY_MEMORY:
+        verdict = "error"
     titles = [f"kernel log: {splat.title}" for splat in found]
     text = explained(ended, found, lines_of(ended.console))
     return Result(test, verdict, round(seconds, 3), text, oracle, {}, titles)

@@ -22,6 +22,8 @@ _ALIVE = b"Linux version"
 _PANIC = b"Kernel panic - not syncing"
 # What QEMU says when it is asked to end, and then ends as if its guest had powered off.
 _TERMINATED = "terminating on signal"
+# Why a guest ends that was reset by its monitor.  Source: ShutdownCause in QEMU's QMP Reference.
+_RESET_ASKED = "host-qmp-system-reset"
 _CONSOLE, _EVENTS, _OUTPUT, _MONITOR, _REQUESTS = range(5)
 # A panic prints its trace after the sentence that we recognise it by.
 _LAST_WORDS = 3.0
@@ -66,6 +68,7 @@ class _Life:
         self._console, self._pending = bytearray(), b""
         self._status: int | None = None
         self._booted = self._spoken = self._unusable = self._ended_itself = False
+        self._reset = False
         self._failure = ""
         self._started = self._heard = time.monotonic()
         self._panicked_at: float | None = None
@@ -120,14 +123,23 @@ class _Life:
         self._ended_itself = True
         with contextlib.suppress(subprocess.TimeoutExpired):
             powered.process.wait(timeout=5.0)
+        self._note(monitor.rest())
 
     def _monitored(
         self, selector: selectors.BaseSelector, monitor: Qmp, requests: Requests
     ) -> None:
         try:
-            requests.pass_on(monitor.heard())
+            events = monitor.heard()
         except EOFError:
             selector.unregister(monitor)
+        else:
+            self._note(events)
+            requests.pass_on(events)
+
+    def _note(self, events: list[Event]) -> None:
+        for event in events:
+            if event["event"] == "SHUTDOWN":
+                self._reset |= event.get("data", {}).get("reason") == _RESET_ASKED
 
     def _take(self, port: int, data: bytes, console: BinaryIO) -> None:
         if port == _CONSOLE:
@@ -188,6 +200,8 @@ class _Life:
             return Ending.PANICKED, line.decode(errors="replace")
         if self.stop.is_set():
             return Ending.CUT_OFF, "the guest was stopped with the others"
+        if self._reset:
+            return Ending.RESET, "the guest was reset, which it had asked for"
         if killed := self._killed(returncode):
             return Ending.CUT_OFF, killed
         if self._failure or _ALIVE not in self._console:

@@ -72,6 +72,14 @@ class Qmp:
                 answered(said)
         return events
 
+    def rest(self) -> list[Object]:
+        """The events in what a monitor that has hung up, or is about to, had said by then."""
+        events: list[Object] = []
+        with contextlib.suppress(EOFError):
+            while select.select([self], [], [], 0.0)[0]:
+                events += self.heard()
+        return events
+
     def answer(self, command: str, arguments: Object, *, deadline: float) -> Object:
         """What comes back; events that come before it are lost.
 

@@ -217,6 +217,7 @@ class Supervisor:
             words = [result.text, ended.dump, self._advise(ended)]
             result = replace(result, text="\n".join(filter(None, words)))
         self._finish(result)
+        progress.excused |= ended.ending is Ending.RESET and result.verdict == "passed"
         return True
 
     def _overheard(self, ended: GuestRun, number: int) -> None:
