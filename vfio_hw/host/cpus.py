@@ -1,4 +1,4 @@
-"""A CPU that goes and comes all the time. Source: Documentation/core-api/cpu_hotplug.rst."""
+"""A CPU that goes and comes, once or always. Source: Documentation/core-api/cpu_hotplug.rst."""
 
 import contextlib
 import os
@@ -10,10 +10,37 @@ from typing import NoReturn
 
 from vfio_hw.errors import HarnessError, KernelSplat, Unsupported
 from vfio_hw.host import sysfs
+from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.process import process_state
 
 CPUS = Path("/sys/devices/system/cpu")
 _PATIENCE = 20.0
+
+
+def removable(cpus: Path = CPUS) -> int:
+    """The last CPU that we may use, which can be taken away.
+
+    :raises Unsupported: it can not, or there is no other.
+    """
+    usable = sorted(os.sched_getaffinity(0))
+    if len(usable) < 2 or not _switch(usable[-1], cpus).exists():
+        raise Unsupported(f"no CPU can be taken away: {_switch(usable[-1], cpus)} is not there")
+    return usable[-1]
+
+
+@contextlib.contextmanager
+def without(cpu: int, cpus: Path = CPUS) -> Iterator[None]:
+    """The CPU is not there inside, and is there after.
+
+    :raises KernelRefused: with its errno.
+    :raises KernelSplat: it does not go, or come, in time.
+    """
+    write_with_deadline(_switch(cpu, cpus), "0", _PATIENCE)
+    try:
+        yield
+    finally:
+        if sysfs.attribute(_switch(cpu, cpus)) != "1":
+            write_with_deadline(_switch(cpu, cpus), "1", _PATIENCE)
 
 
 @contextlib.contextmanager
@@ -27,7 +54,7 @@ def coming_and_going(cpu: int, cpus: Path = CPUS) -> Iterator[None]:
     :raises HarnessError: it was refused every time.
     :raises KernelSplat: it did not come back.
     """
-    switch = cpus / f"cpu{cpu}" / "online"
+    switch = _switch(cpu, cpus)
     if not switch.exists():
         raise Unsupported(f"CPU {cpu} can not be taken away: {switch} is not there")
     told = sysfs.about_to_write(switch, "0")
@@ -46,6 +73,10 @@ def coming_and_going(cpu: int, cpus: Path = CPUS) -> Iterator[None]:
             if sysfs.attribute(switch) != "1":
                 sysfs.write(switch, "1")
             sysfs.has_written(told, made=True)
+
+
+def _switch(cpu: int, cpus: Path) -> Path:
+    return cpus / f"cpu{cpu}" / "online"
 
 
 def _ended(child: int, cpu: int) -> None:
