@@ -1,17 +1,15 @@
 """This file checks that a device's owner is asked to give it up, and how the remover waits (P2)."""
 
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Iterator
-from io import FileIO
-from pathlib import Path
 
 import pytest
 
 from vfio_hw.fixtures import Target
 from vfio_hw.host.blocking import BlockingWrite
+from vfio_hw.host.kmsg import listening
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.eventfd import EventFd
@@ -85,33 +83,18 @@ def test_the_owner_is_asked_again_every_ten_seconds_signal_or_not(
         assert undisturbed.blocked, "the removal did not wait for the owner"
 
 
-def unread(log: FileIO) -> bytes:
-    """All records of /dev/kmsg that have not been read yet; a read gives one."""
-    records = []
-    while True:
-        try:
-            record = log.read(8192)
-        except BrokenPipeError:
-            continue  # one was overwritten before it was read; the next read gives a later one
-        if record is None:
-            return b"".join(records)
-        records.append(record)
-
-
 @pytest.mark.promise("P2")
 def test_a_signal_does_not_end_the_wait_and_is_logged(device: Target):
     """It makes the wait uninterruptible: from then on the remover is in state D, and sleeps."""
     with opened(device.path, "vfio_type1v2_iommu") as user, device.removal() as removal:
         assert removal.wait(WATCHED) is None
         assert removal.status().state == "S"
-        with Path("/dev/kmsg").open("rb", buffering=0) as log:
-            os.set_blocking(log.fileno(), False)
-            log.seek(0, os.SEEK_END)
+        with listening() as logged:
             removal.signal(signal.SIGTERM)
             assert removal.wait(WATCHED) is None, "the signal ended the wait"
             assert removal.status().state == "D"
-            said = unread(log)
-        assert b"Device is currently in use" in said
+            said = logged()
+        assert "Device is currently in use" in said
         assert removal.cpu_seconds() < 0.1, "the remover does not sleep"
         user.device.close()
         removal.must_return(PROMPT)
