@@ -67,9 +67,9 @@ def test_a_panic_costs_one_verdict_and_the_rest_goes_on_in_a_fresh_guest(supervi
 
 
 RESET = """from vfio_hw.host import hypervisor, modules
-        modules.load_available(["virtio_console"])
-        with hypervisor.reached() as qemu:
-            qemu.reset()"""
+    modules.load_available(["virtio_console"])
+    with hypervisor.reached() as qemu:
+        qemu.reset()"""
 
 
 def test_a_reset_that_a_test_asks_for_is_no_verdict_on_the_kernel(supervised):

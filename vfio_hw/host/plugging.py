@@ -3,8 +3,10 @@
 import contextlib
 import itertools
 import json
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 from vfio_hw.errors import HarnessError, KernelSplat
@@ -15,6 +17,10 @@ from vfio_hw.host.pci import PciFunction
 # Seconds.
 _DEADLINE, _POLL = 10.0, 0.01
 _NUMBERS = itertools.count(1)
+# Registers of the port's PCI Express capability.  Source: linux/pci_regs.h.
+_CAPABILITIES, _PCI_EXPRESS, _SLOT_CONTROL = 0x34, 0x10, 0x18
+# PCI_EXP_SLTCTL_HPIE; _PWR_IND_OFF and _PWR_OFF.
+_INTERRUPTS, _OFF = 0x0020, 0x0700
 _MUST_SAY = {"nvme": {"serial": "plugged"}}
 
 
@@ -31,6 +37,7 @@ class Plugged:
 
     def __init__(self, qemu: Hypervisor, kind: str, slot: str = "empty") -> None:
         self._qemu, self._kind, self._slot = qemu, kind, slot
+        self._torn_from: _Port | None = None
         # One that a test could not get rid of must not be taken for the next.
         self._id = f"plugged-{next(_NUMBERS)}"
 
@@ -86,6 +93,20 @@ class Plugged:
         request = {"id": number, "execute": "device_del", "arguments": arguments}
         return json.dumps(request).encode() + b"\n"
 
+    def tear_out(self) -> None:
+        """Let the device be gone at once, before anybody in this guest has given it up.
+
+        QEMU takes a device out of a slot that is switched off, however that came about. Here the
+        kernel does not hear of it before the slot has its power back, and finds it empty then.
+
+        :raises HarnessError: QEMU still has it.
+        """
+        self._torn_from = port = _Port(self.function.path.resolve().parent)
+        control = port.control()
+        port.set_control(control & ~_INTERRUPTS | _OFF)
+        port.set_control(control)
+        self._qemu.wait_for("DEVICE_DELETED", deadline=_DEADLINE, device=self._id)
+
     def must_go(self) -> None:
         """The function has left the bus, and QEMU the device, within 10 s.
 
@@ -93,6 +114,32 @@ class Plugged:
         """
         _until(lambda: not self.function.exists, f"{self.function} was given up and is still there")
         _until(lambda: not self.there, f"{self.function} left the bus and not its slot")
+        if port := self._torn_from:
+            # What is plugged in before the kernel has done with the slot would go with it.
+            off = f"the slot that {self.function} was torn out of is not switched off"
+            _until(lambda: port.control() & _OFF == _OFF, off)
+
+
+class _Port:
+    """A port with a slot: what is switched on there."""
+
+    def __init__(self, path: Path) -> None:
+        self._config = path / "config"
+        space = self._config.read_bytes()
+        at = space[_CAPABILITIES]
+        while at and space[at] != _PCI_EXPRESS:
+            at = space[at + 1]
+        self._at = at + _SLOT_CONTROL
+
+    def control(self) -> int:
+        """The register Slot Control."""
+        with self._config.open("rb", buffering=0) as config:
+            return int.from_bytes(os.pread(config.fileno(), 2, self._at), "little")
+
+    def set_control(self, value: int) -> None:
+        """Write it."""
+        with self._config.open("r+b", buffering=0) as config:
+            os.pwrite(config.fileno(), value.to_bytes(2, "little"), self._at)
 
 
 def _until(holds: Callable[[], bool], what: str) -> None:

@@ -91,6 +91,8 @@ def command_line(
     for name, size in topology.memories.items():
         options = f"size={size}K,mem-path={(images or {})[name]},share=on"
         line += ["-object", f"memory-backend-file,id={name},{options}"]
+    for each in topology.globals:
+        line += ["-global", each]
     for device in topology.devices:
         line += ["-device", device]
     return line

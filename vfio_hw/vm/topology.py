@@ -14,6 +14,7 @@ _DIRECTORY = Path(__file__).parents[2] / "fixtures" / "machines"
 class Topology:
     """One guest machine, in QEMU's own words.
 
+    ``globals``: properties of devices that the machine has by itself, as ``-global`` takes them;
     ``reports_faults``: its IOMMU tells the kernel of what it does not let through.
     """
 
@@ -26,6 +27,7 @@ class Topology:
     disks: Mapping[str, int] = field(default_factory=dict)
     memories: Mapping[str, int] = field(default_factory=dict)
     reports_faults: bool = True
+    globals: tuple[str, ...] = ()
 
 
 def topologies() -> list[str]:
@@ -51,6 +53,7 @@ def topology(name: str) -> Topology:
             kernel_parameters=tuple(data.get("kernel_parameters", ())),
             disks={str(name): int(size) for name, size in data.get("disks", {}).items()},
             memories={str(name): int(size) for name, size in data.get("memories", {}).items()},
+            globals=tuple(data.get("globals", ())),
             reports_faults=bool(data.get("reports_faults", True)),
         )
     except (tomllib.TOMLDecodeError, KeyError, ValueError) as error:
