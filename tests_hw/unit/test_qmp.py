@@ -1,4 +1,4 @@
-"""This file checks the monitor's client and the port for a guest's requests, without a QEMU."""
+"""This file checks what a guest asks and hears of its monitor, and the client, without a QEMU."""
 
 import json
 import os
@@ -198,53 +198,6 @@ def test_a_refused_request_is_told(line):
     threading.Thread(target=play).start()
     with pytest.raises(HarnessError, match="QEMU refused device_del: Device 'x' not found"):
         hypervisor.ask("device_del", id="x")
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        {"pause": "x"},
-        {"pause": -1},
-        {"pause": True},
-        {"pause": float("nan")},
-        {"pause": float("inf")},
-        {"execute": "migrate", "arguments": {"uri": "exec:true"}},
-        {"execute": "quit"},
-        {"execute": ["device_del"]},
-        {"execute": "device_del", "arguments": "id"},
-        {"execute": "human-monitor-command", "arguments": {"command-line": "migrate exec:true"}},
-        {"execute": "human-monitor-command", "arguments": {"command-line": 1}},
-        {"execute": "human-monitor-command"},
-        {},
-    ],
-)
-def test_what_no_test_has_a_use_for_is_refused_and_does_not_reach_qemu(talk, line):
-    qmp, monitor = talk
-    inside, outside = socket.socketpair()
-    outside.setblocking(False)
-    with inside, outside:
-        inside.sendall(json.dumps({"id": 7, **line}).encode() + b"\n")
-        assert Requests(outside, qmp, lambda _: None).take()
-        said = json.loads(inside.recv(1 << 16))
-    assert said["id"] == 7
-    assert said["error"]["desc"]
-    monitor.end.setblocking(False)
-    with pytest.raises(BlockingIOError):
-        monitor.end.recv(1)
-
-
-@pytest.mark.parametrize("line", [b"x", b"1", b"[]", b"{}", b'{"id": Infinity}', b"[" * 100000])
-def test_what_is_no_request_is_told_and_ends_nothing(talk, line):
-    qmp, _ = talk
-    inside, outside = socket.socketpair()
-    outside.setblocking(False)
-    with inside, outside:
-        requests = Requests(outside, qmp, lambda _: None)
-        inside.sendall(line + b"\n")
-        while line:
-            assert requests.take()
-            line = line[1 << 16 :]
-        assert b"no request" in inside.recv(1 << 20)
 
 
 def test_an_error_may_be_injected_by_the_monitor_for_people(line):
