@@ -96,7 +96,7 @@ def scratch() -> tuple[PciFunction, str]:
     raise AssertionError("no NVMe controller has a disk")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def udev() -> Path:
     """Where udev's programs are: those of the host, or where the harness has unpacked them."""
     return Path(os.environ["VFIO_HW_TEST_UDEV"])

@@ -24,6 +24,8 @@ from vfio_hw.host.restore import restore
 from vfio_hw.host.state import State
 from vfio_hw.host.tree import functions
 
+#: Seconds for the last write of a life that was cut off, on a busy machine.
+PATIENCE = 60.0
 MODULES = ("nvme", "e1000e", "vfio-pci", "mtty", "virtio_blk")
 
 
@@ -47,7 +49,7 @@ def life(state: State) -> None:
     """Everything a journal knows of, one in the other."""
     edu, card = functions_of_kind("edu")[0], functions_of_kind("e1000e")[0]
     physical = controller_with_virtual_functions()
-    with machine_locked(state, 10.0):
+    with machine_locked(state, PATIENCE):
         kept = Journal.begun(state, "run")
         with journal.kept(kept), contextlib.ExitStack() as stack:
             stack.enter_context(set_to(physical.path / "sriov_numvfs", "1"))

@@ -5,6 +5,7 @@ At every fifth moment and 20 times in all, or with VFIO_HW_KILLS=100 at every on
 
 import os
 import random
+import select
 import time
 import traceback
 from functools import partial
@@ -12,12 +13,14 @@ from functools import partial
 from vfio_hw.host import writer
 from vfio_hw.host.journal import ENDING
 from vfio_hw.host.lock import machine_locked
+from vfio_hw.host.process import process_state
 from vfio_hw.host.restore import restore
 from vfio_hw.host.state import State
 
 KILLS = int(os.environ.get("VFIO_HW_KILLS", "20"))
 STRIDE = 1 if KILLS >= 100 else 5
 _KILLED = 9
+_DEADLINE = 120.0  # seconds for a life, or a restore; one or two are enough
 
 
 def _forked(what) -> int:
@@ -37,6 +40,12 @@ def _forked(what) -> int:
 
 def _ended(child: int) -> int:
     """How the fork ended, as waitpid tells: 0, or the signal."""
+    end = os.pidfd_open(child)
+    try:
+        ended = select.select([end], [], [], _DEADLINE)[0]
+        assert ended, f"{process_state(child)} has not ended within {_DEADLINE:g} s"
+    finally:
+        os.close(end)
     return os.waitpid(child, 0)[1]
 
 
@@ -44,11 +53,11 @@ def _restored(life, before) -> int:
     """Restore, twice: nothing is left over after the first time; how many had to be put back."""
     state = State()
     try:
-        with machine_locked(state, 10.0):
+        with machine_locked(state, life.PATIENCE):
             outcomes = list(restore(state))
         assert [each for each in outcomes if each.word != "restored"] == []
         assert life.machine() == before
-        with machine_locked(state, 10.0):
+        with machine_locked(state, life.PATIENCE):
             assert list(restore(state)) == []
         assert state.names(ENDING) == []
     finally:
@@ -90,7 +99,7 @@ def test_a_restore_killed_at_any_moment_can_be_repeated(life, state):
 
     def restores(end) -> None:
         life.every_moment(end)
-        with machine_locked(State(), 10.0):
+        with machine_locked(State(), life.PATIENCE):
             list(restore(State()))
 
     while not ends or ends[-1] == _KILLED:
