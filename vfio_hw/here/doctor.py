@@ -38,8 +38,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         for check in checks:
             print(line(check))
-        for where, name in (("guest", "in a guest"), ("here", "on this machine")):
-            print(f"a run {name} is {'possible' if possible[where] else 'not possible'}")
+        for where, name, bad, how in (
+            ("guest", "in a guest", NO_GUEST, "scripts/run"),
+            ("here", "on this machine", NOT_HERE, "vfio-hw run --here --device ADDRESS"),
+        ):
+            wrong = f"is not possible: see the lines that begin with '{bad}'"
+            print(f"a run {name} {f'is possible: {how}' if possible[where] else wrong}")
     return POSSIBLE if possible["here" if args.here else "guest"] else IMPOSSIBLE
 
 

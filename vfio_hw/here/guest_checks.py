@@ -17,9 +17,20 @@ def guest_checks() -> Iterator[Check]:
         yield Check("QEMU", NO_GUEST, text, "apt-get install qemu-system-x86")
         return
     yield _kvm()
-    built = kernels.built()
+    try:
+        built = kernels.built()
+    except HarnessError as error:
+        text, _, remedy = str(error).partition(": ")
+        yield Check("kernels", NO_GUEST, text, remedy)
+        return
     if built:
-        names = ", ".join(f"{kernel.name} ({kernel.release})" for kernel in built)
+        # One that no name stands for any more goes by its version.
+        named = [
+            f"{kernel.name} ({kernel.release})" for kernel in built if kernel.name in kernels.NAMES
+        ]
+        others = len(built) - len(named)
+        named += [f"older builds: {others}"] if others else []
+        names = ", ".join(named)
         yield Check("kernels", GOOD, f"in the cache: {names}")
     else:
         remedy = "scripts/run builds one, or vfio-hw kernel build latest"

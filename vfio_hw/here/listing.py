@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 
 from vfio_hw.host.safety import Safety
 from vfio_hw.host.text import printable
@@ -17,6 +18,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description="Shows the PCI functions of this machine by IOMMU group, their drivers, whether"
         " they could be tested and why not, and the mediated devices. Changes nothing; as root it"
         " sees more: what is open in other users' processes, and what is on the disks.",
+        epilog="Exit status: 0, also when nothing can be tested.",
     )
     parser.add_argument("--json", action="store_true", help="for a program")
     parser.set_defaults(function=run)
@@ -33,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
             "functions": [each.as_json() for each in found],
             "mdev_parents": parents,
             "groups_of_others": groups,
+            "all_seen": os.geteuid() == 0,
         }
         print(json.dumps(whole, indent=2))
         return 0
@@ -45,7 +48,23 @@ def run(args: argparse.Namespace) -> int:
             print(printable(f"{text}, {kind['available_instances']} more can be made"))
             for instance in kind["instances"]:
                 print(printable(f"    {instance['uuid']}  IOMMU group {instance['group']}"))
+    for line in _conclusion([each.function.address for each in found if not each.obstacles], found):
+        print(line)
     return 0
+
+
+def _conclusion(free: list[str], found: list[Listed]) -> Iterator[str]:
+    """What a person does next."""
+    if free:
+        how = f"vfio-hw run --here --device {free[0]}"
+        yield f"{len(free)} of {len(found)} functions can be tested: {how}"
+    else:
+        yield (
+            f"none of {len(found)} functions can be tested here: scripts/run tests emulated ones in"
+            " a guest"
+        )
+    if os.geteuid() != 0:
+        yield f"user {os.geteuid()} does not see all that root would: processes of others, disks"
 
 
 def lines(found: Iterable[Listed], others: dict[int, list[str]]) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vfio_hw.host import mdev
-from vfio_hw.host.pci import BUS, PciFunction
+from vfio_hw.host.pci import BUS, KINDS, PciFunction
 from vfio_hw.host.safety import Refusal, Safety
 from vfio_hw.host.sysfs import attribute, link_name, names_in
 
@@ -25,12 +25,12 @@ class Listed:
         """Why no test would take it, a sentence each; none: it can be tested."""
         found = []
         if self.function.kind is None:
-            found.append("no test knows its kind")
+            found.append(f"no test knows its kind, only {', '.join(KINDS)}")
         if self.group is None:
-            found.append("it has no IOMMU group: is the IOMMU on?")
+            found.append("it has no IOMMU group: vfio-hw doctor says how to switch the IOMMU on")
         return found + [
             f"{'' if each.address == self.function.address else f'{each.address}: '}{each.reason}"
-            f" [{each.rule}]"
+            f" [{each.rule}]: {each.remedy}"
             for each in self.refusals
         ]
 
@@ -48,7 +48,12 @@ class Listed:
             "testable": not self.obstacles,
             "obstacles": self.obstacles,
             "refusals": [
-                {"address": each.address, "rule": each.rule, "reason": each.reason}
+                {
+                    "address": each.address,
+                    "rule": each.rule,
+                    "reason": each.reason,
+                    "remedy": each.remedy,
+                }
                 for each in self.refusals
             ],
         }
