@@ -100,7 +100,7 @@ def with_plan(machine: Guest, line: Sequence[str], release: str, out: Path) -> t
 def results_directory(wanted: Path | None, prefix: str = "") -> Path:
     """A new directory for the record: the wanted one, or results/PREFIX and the time.
 
-    :raises HarnessError: it exists already, or a guest would not see it.
+    :raises HarnessError: it exists already, can not be made, or a guest would not see it.
     """
     stamp = prefix + datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     # Two runs may begin in the same second.
@@ -113,5 +113,10 @@ def results_directory(wanted: Path | None, prefix: str = "") -> Path:
             out.mkdir(mode=0o755, parents=True)
         except FileExistsError:
             continue
+        except PermissionError as error:
+            raise HarnessError(
+                f"the results can not be kept in {out}: {error.strerror}; name another directory"
+                " with --results"
+            ) from None
         return out
     raise HarnessError(f"{wanted} exists already: name a new directory with --results")

@@ -1,6 +1,7 @@
 """What becomes of a test: the verdict table, for exceptions and for the reports of its phases."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,10 +97,25 @@ def skips(error: BaseException | None) -> bool:
     """Whether the exception skips the test: a capability is not there, and nobody promised it.
 
     The configuration of the running kernel promises: what was asked for and built in must be there.
+    What only root may do no ordinary user tests.
     """
+    if _of_root(error):
+        return True
     if not isinstance(error, Unsupported):
         return False
     return error.option is None or error.option not in (kconfig.options() or ())
+
+
+def _of_root(error: BaseException | None) -> bool:
+    """An ordinary user was kept from a file that is root's; what VFIO itself denies is judged."""
+    return (
+        os.geteuid() != 0
+        and isinstance(error, PermissionError)
+        and not isinstance(error, KernelRefused)
+        # Of a mapping, say, it has no name.
+        and error.filename is not None
+        and not str(error.filename).startswith("/dev/")
+    )
 
 
 def blamed(error: BaseException | None, when: str) -> str:

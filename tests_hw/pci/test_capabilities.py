@@ -7,6 +7,7 @@ Specification, Device Control.
 import pytest
 
 from vfio_hw.devices.edu import ACKNOWLEDGE, RAISE, acknowledged
+from vfio_hw.host.pci import shown_config
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import irq
 from vfio_hw.vfio.config import CAPABILITY_MSI, COMMAND, COMMAND_MASTER
@@ -29,9 +30,7 @@ PROMPT, WATCHED = 5.0, 0.1
 
 def physical(function, offset: int, width: int) -> int:
     """A register of the hardware."""
-    with (function.path / "config").open("rb", buffering=0) as config:
-        config.seek(offset)
-        return int.from_bytes(config.read(width), "little")
+    return int.from_bytes(shown_config(function.path, offset, width), "little")
 
 
 @pytest.mark.promise("P8")

@@ -10,6 +10,7 @@ import random
 import pytest
 
 from vfio_hw.fixtures import Target
+from vfio_hw.host.pci import shown_config
 from vfio_hw.vfio import config
 from vfio_hw.vfio.config import Config
 from vfio_hw.vfio.descriptor import errno_of
@@ -31,7 +32,7 @@ def space(pci_device: Target) -> Config:
 @pytest.fixture
 def physical(pci_device: Target) -> bytes:
     """The registers, as sysfs shows them."""
-    return (pci_device.path / "config").read_bytes()
+    return shown_config(pci_device.path)
 
 
 def walked(data: bytes) -> dict[int, int]:

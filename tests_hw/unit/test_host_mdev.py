@@ -123,6 +123,7 @@ def test_what_modprobe_complains_of_is_passed_on(
 
 def test_no_modprobe_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(modules, "_SBIN", "")
     with pytest.raises(HarnessError, match="install the package kmod"):
         modules.load("absent")
 

@@ -1,17 +1,20 @@
 """What `vfio-hw doctor` looks at before a run on this machine."""
 
 import os
-import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from vfio_hw.errors import HarnessError
 from vfio_hw.here.check import GOOD, NOT_HERE, NOTE, Check
 from vfio_hw.here.leftovers import leftovers
+from vfio_hw.here.rights import LIMITS, LOCKED, RULES, closed, lockable
 from vfio_hw.host import kconfig, modules
+from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.safety import Safety
-from vfio_hw.host.sysfs import attribute, names_in
+from vfio_hw.host.sysfs import attribute, is_there, names_in
 from vfio_hw.host.tree import Listed, functions, listed, mdev_parents
+from vfio_hw.oracle.kernel_log import KernelLog
 
 # Source: Documentation/admin-guide/tainted-kernels.rst, as bits.
 _DIED, _WARNED = 1 << 7, 1 << 9
@@ -22,7 +25,6 @@ _DEBUG = {
     "CONFIG_UBSAN": "UBSAN",
     "CONFIG_DEBUG_OBJECTS": "debug objects",
 }
-_MEMORY = 64 << 20  # bytes that the tests pin at once, at least
 
 
 def checks_here() -> Iterator[Check]:
@@ -31,12 +33,13 @@ def checks_here() -> Iterator[Check]:
         yield Check("user", GOOD, "root")
     else:
         text = f"user {os.geteuid()}: can drive what root has bound, and not bind"
-        yield Check("user", NOTE, text, "sudo")
+        yield Check("user", NOTE, text, "see 'As a user' in README.md, or be root")
     yield _iommu()
     yield _remapping()
     yield from _modules()
     yield from _nodes()
     yield _memlock()
+    yield _log()
     yield from _groups()
     parents = [f"{parent['parent']}" for parent in mdev_parents()]
     yield Check("mdev parents", GOOD if parents else NOTE, ", ".join(parents) or "none")
@@ -50,7 +53,10 @@ def _iommu() -> Check:
     units, groups = names_in(Path("/sys/class/iommu")), names_in(Path("/sys/kernel/iommu_groups"))
     if groups:
         return Check("IOMMU", GOOD, f"{', '.join(units) or 'on'}, {len(groups)} groups")
-    remedy = "enable VT-d or AMD-Vi in the firmware, and boot with intel_iommu=on or amd_iommu=on"
+    remedy = (
+        "enable VT-d or AMD-Vi in the firmware, in a virtual machine give it an emulated one; boot"
+        " with intel_iommu=on on Intel, and without iommu=off or amd_iommu=off"
+    )
     if units:
         return Check("IOMMU", NOT_HERE, f"{', '.join(units)} is there, and no group: off", remedy)
     return Check("IOMMU", NOT_HERE, "none is in use: there is no IOMMU group", remedy)
@@ -68,70 +74,93 @@ def _remapping() -> Check:
         "interrupt remapping",
         NOT_HERE,
         "off: VFIO refuses devices whose interrupts nobody checks (EPERM)",
-        "enable it in the firmware, or give vfio_iommu_type1 allow_unsafe_interrupts=1",
+        "see to the IOMMU, and do not boot with intremap=off; or trust the devices, and give"
+        " vfio_iommu_type1 the parameter allow_unsafe_interrupts=1",
     )
 
 
 def _modules() -> Iterator[Check]:
-    for name, needed in (
-        ("vfio", True),
-        ("vfio-pci", True),
-        ("vfio_iommu_type1", False),
-        ("iommufd", False),
+    for name, option, needed in (
+        ("vfio", "CONFIG_VFIO", True),
+        ("vfio-pci", "CONFIG_VFIO_PCI", True),
+        ("vfio_iommu_type1", "CONFIG_VFIO_IOMMU_TYPE1", False),
+        ("iommufd", "CONFIG_IOMMUFD", False),
     ):
         if modules.is_loaded(name):
             yield Check(f"module {name}", GOOD, "loaded")
         elif modules.is_available(name):
-            yield Check(f"module {name}", NOTE, "not loaded", f"modprobe {name}")
+            # A run by root loads them itself.
+            yield Check(f"module {name}", NOTE, "not loaded", f"modprobe {name}, as root")
         else:
-            text = "this kernel does not have it"
-            yield Check(f"module {name}", NOT_HERE if needed else NOTE, text)
+            verdict, missed = (NOT_HERE, "") if needed else (NOTE, ", its tests are skipped")
+            text = f"not in this kernel, nor among its modules{missed}"
+            yield Check(f"module {name}", verdict, text, f"boot one built with {option}")
 
 
 def _nodes() -> Iterator[Check]:
-    for path in (Path("/dev/vfio/vfio"), Path("/dev/iommu")):
+    for path, name in ((Path("/dev/vfio/vfio"), "vfio"), (Path("/dev/iommu"), "iommufd")):
         try:
             status = path.stat()
         except OSError:
-            yield Check(str(path), NOTE, "not there", "load its module, as root")
+            yield Check(str(path), NOTE, "not there", f"see to the module {name}, above")
             continue
         mode = stat.filemode(status.st_mode)
         if os.access(path, os.R_OK | os.W_OK):
             yield Check(str(path), GOOD, f"{mode}, ours to use")
         else:
-            yield Check(
-                str(path),
-                NOTE,
-                f"{mode}, not for user {os.geteuid()}",
-                "see scripts/60-vfio-hw.rules",
-            )
+            text = f"{mode}, not for user {os.geteuid()}"
+            yield Check(str(path), NOT_HERE, text, f"let root install {RULES}, and log in anew")
 
 
 def _memlock() -> Check:
-    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if os.geteuid() == 0 or soft == resource.RLIM_INFINITY:
+    most = lockable()
+    if most is None:
         return Check("locked memory", GOOD, "no limit")
-    text = f"at most {soft >> 20} MiB" + (f" (hard {hard >> 20})" if hard != soft else "")
-    if soft >= _MEMORY:
+    text = f"at most {most >> 20} MiB"
+    if most >= LOCKED:
         return Check("locked memory", GOOD, text)
-    return Check(
-        "locked memory", NOTE, text, f"ulimit -l {_MEMORY >> 10}, see scripts/vfio-hw-limits.conf"
-    )
+    text += f", and tests lock {LOCKED >> 20}"
+    remedy = f"let root install {LIMITS}, and log in anew"
+    return Check("locked memory", NOT_HERE, text, remedy)
+
+
+def _log() -> Check:
+    try:
+        KernelLog().close()
+    except HarnessError as error:
+        text, _, remedy = str(error).partition("): ")
+        return Check("kernel log", NOT_HERE, f"{text})", remedy)
+    return Check("kernel log", GOOD, "can be read")
 
 
 def _groups() -> Iterator[Check]:
     safety = Safety()
     found: list[Listed] = [listed(function, safety) for function in functions()]
     known = [each for each in found if each.function.kind]
-    free = [each.function.address for each in known if not each.obstacles]
+    free = [each.function for each in known if not each.obstacles]
     taken = [each for each in known if each.obstacles]
-    if free:
-        yield Check("devices", GOOD, f"can be tested: {', '.join(free)}")
+    if free and os.geteuid() != 0:
+        yield _devices_of_a_user(free)
+    elif free:
+        yield Check("devices", GOOD, f"can be tested: {', '.join(map(str, free))}")
     else:
         text = f"none of {len(found)} functions can be tested"
         yield Check("devices", NOT_HERE, text, "vfio-hw list says why")
     for each in taken:
-        yield Check(each.function.address, NOTE, each.obstacles[0], "vfio-hw list says more")
+        more = f"; vfio-hw list says {len(each.obstacles) - 1} more" if each.obstacles[1:] else ""
+        yield Check(each.function.address, NOTE, f"{each.obstacles[0]}{more}")
+
+
+def _devices_of_a_user(free: list[PciFunction]) -> Check:
+    bound = [function for function in free if function.driver == "vfio-pci"]
+    if not bound:
+        text = f"root has bound none: could be tested are {', '.join(map(str, free))}"
+        return Check("devices", NOT_HERE, text, f"sudo vfio-hw bind {free[0]}")
+    ours = [function for function in bound if not closed([function])]
+    if not ours:
+        text = f"{', '.join(map(str, bound))}: the nodes are not for user {os.geteuid()}"
+        return Check("devices", NOT_HERE, text, f"let root install {RULES}, and log in anew")
+    return Check("devices", GOOD, f"bound, and ours to test: {', '.join(map(str, ours))}")
 
 
 def _kernel() -> Check:
@@ -155,7 +184,7 @@ def _debug() -> Check:
 
 def _faults() -> Check:
     options = kconfig.options() or frozenset()
-    if Path("/sys/kernel/debug/failslab").is_dir():
+    if is_there(Path("/sys/kernel/debug/failslab")):
         return Check("fault injection", GOOD, "failslab")
     if "CONFIG_FAILSLAB" in options:
         text = "failslab, and debugfs is not ours to see"

@@ -56,8 +56,9 @@ def run(args: argparse.Namespace) -> int:
 def _conclusion(free: list[str], found: list[Listed]) -> Iterator[str]:
     """What a person does next."""
     if free:
+        root = "" if os.geteuid() == 0 else ", those that root has bound (vfio-hw bind)"
         how = f"vfio-hw run --here --device {free[0]}"
-        yield f"{len(free)} of {len(found)} functions can be tested: {how}"
+        yield f"{len(free)} of {len(found)} functions can be tested{root}: {how}"
     else:
         yield (
             f"none of {len(found)} functions can be tested here: scripts/run tests emulated ones in"

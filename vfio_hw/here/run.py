@@ -11,6 +11,7 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.here import earlier, running
 from vfio_hw.here.binding import check_forced, tell
 from vfio_hw.here.child import Child
+from vfio_hw.here.rights import must_suffice
 from vfio_hw.here.session import RESULTS
 from vfio_hw.host import modules
 from vfio_hw.host.lock import VARIABLE, descriptor, machine_locked
@@ -104,6 +105,7 @@ def _check(args: argparse.Namespace) -> None:
             raise HarnessError(
                 f"{function} has no IOMMU group, so VFIO can not have it: vfio-hw doctor --here"
             )
+    must_suffice(named)
 
 
 class _Run:

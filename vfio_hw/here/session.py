@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.here import running
+from vfio_hw.here.rights import must_suffice
 from vfio_hw.host import journal, lock
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.lock import machine_locked
@@ -24,12 +25,7 @@ def may_run(addresses: Sequence[str], *, alone: bool) -> None:
     :raises HarnessError: they may not.
     """
     named = [PciFunction.at(address) for address in addresses]
-    bound = [function.driver == "vfio-pci" for function in named]
-    if os.geteuid() != 0 and not (bound and all(bound)):
-        raise HarnessError(
-            "hardware tests need root, to take devices from their drivers: use scripts/run, which"
-            " runs them in a guest; or let root do that (vfio-hw bind), and name them (--device)"
-        )
+    must_suffice(named)
     if alone or lock.VARIABLE in os.environ:  # whoever has started us has looked already
         return
     safety = Safety()

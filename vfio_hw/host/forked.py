@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from vfio_hw.errors import KernelSplat
+from vfio_hw.errors import KernelSplat, Unsupported
 from vfio_hw.host.process import process_state
 
 # Seconds. A child that opens a device has done so in one, under emulation on a busy machine too.
@@ -25,6 +25,7 @@ def forked(life: Life) -> Iterator[int]:
     :param life: gets a function to call when it is ready, which comes back when this process ends.
     :raises KernelSplat: the child was not ready, or not gone, in time; or it ended before it was
         ready, and this says with what exception.
+    :raises Unsupported: so did it, of what no kernel option promises.
     """
     ours, theirs = socket.socketpair()
     child = os.fork()
@@ -67,6 +68,9 @@ def _live(life: Life, ours: socket.socket, theirs: socket.socket) -> NoReturn:
     try:
         ours.close()
         life(ready)
+    except Unsupported as error:
+        kind = "Unsupported" if error.option is None else f"Unsupported ({error.option})"
+        theirs.sendall(f"{kind}: {error}".encode())
     except BaseException as error:
         theirs.sendall(f"{type(error).__name__}: {error}".encode())
     finally:
@@ -84,4 +88,6 @@ def _expect_ready(child: int, channel: socket.socket) -> None:
         ) from None
     if said != b"ready":
         text = said.decode() or "it said nothing"
+        if text.startswith("Unsupported: "):
+            raise Unsupported(text.partition(": ")[2])
         raise KernelSplat(f"the forked process {child} ended too early: {text}", oracle="answer")

@@ -4,6 +4,7 @@ Source: Documentation/fault-injection/fault-injection.rst, /proc/<pid>/task/<tid
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def injectable() -> Iterator[None]:
             f"this kernel has no {FAIL_NTH}: use one with CONFIG_FAULT_INJECTION (latest-debug)",
             option="CONFIG_FAULT_INJECTION",
         )
+    if os.geteuid() != 0:
+        raise Unsupported(f"{_DEBUGFS} is not for user {os.geteuid()}: run it as root")
     before: list[tuple[Path, str]] = []
     try:
         for path, value in SETTINGS.items():

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vfio_hw.errors import Unsupported
+from vfio_hw.host.pci import shown_config
 
 #: Bits of VT-d's extended capability register: nested translation, scalable mode, and dirty bits
 #: in second-stage page tables. Source: Intel VT-d specification, 11.4.3.
@@ -64,7 +65,7 @@ def domains_used(device: Path) -> int:
 
 def extended_capabilities(device: Path) -> set[int]:
     """The ids of the PCI Express extended capabilities of the function in this sysfs directory."""
-    config = (device / "config").read_bytes()
+    config = shown_config(device)
     found: set[int] = set()
     offset = 0x100
     while 0 < offset < len(config):

@@ -1,6 +1,7 @@
 """Kernel modules: loaded or not, how many references, loading and unloading."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from vfio_hw.host.sysfs import attribute, names_in
 
 MODULES = Path("/sys/module")
 _LOADABLE = Path("/proc/modules")
+_SBIN = ":/usr/sbin:/sbin"
 
 # Ends with the errno as its status. O_NONBLOCK: a module in use is refused, not waited for.
 _DELETE = """
@@ -25,9 +27,13 @@ class Deletion:
     """One call of delete_module(2), made by a child process that holds nothing of ours open.
 
     The module's exit function runs in that call, and waits there for whoever uses its devices.
+
+    :raises Unsupported: without the rights of root.
     """
 
     def __init__(self, name: str) -> None:
+        if os.geteuid() != 0:
+            raise Unsupported(f"deleting the module {name} is not for user {os.geteuid()}")
         self.name = name
         # A fresh interpreter, since a fork would have our descriptors and mappings; and a session
         # of its own, since Ctrl-C at the terminal is not for the waiter.
@@ -78,7 +84,10 @@ def is_available(name: str) -> bool:
     """modprobe would find the module for the running kernel, loaded or not."""
     try:
         done = subprocess.run(
-            ["modprobe", "--dry-run", "--quiet", name], stdin=subprocess.DEVNULL, timeout=30
+            ["modprobe", "--dry-run", "--quiet", name],
+            stdin=subprocess.DEVNULL,
+            env=_environment(),
+            timeout=30,
         )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return False
@@ -106,7 +115,7 @@ def load(name: str, *parameters: str, deadline: float = 60.0) -> None:
     """The module is loaded; nothing happens when it already is.
 
     :param parameters: ``name=value`` each, used only when it is loaded now.
-    :raises Unsupported: this kernel has no such module.
+    :raises Unsupported: this kernel has no such module, or this user is not root.
     :raises KernelSplat: the module is there and does not load, or not within ``deadline`` seconds.
     """
     if is_loaded(name):
@@ -115,6 +124,11 @@ def load(name: str, *parameters: str, deadline: float = 60.0) -> None:
     if answer and "not found" in answer:
         raise Unsupported(
             f"this kernel has no module {name}: build it with the option that adds it"
+        )
+    if answer and os.geteuid() != 0:
+        raise Unsupported(
+            f"module {name} is not loaded, and not for user {os.geteuid()} to load ({answer}): let"
+            f" root do it, with modprobe {name}"
         )
     if answer:
         raise KernelSplat(f"modprobe {name} failed: {answer}; see the kernel log", oracle="modules")
@@ -130,7 +144,7 @@ def load_available(names: Iterable[str]) -> None:
 def unload(name: str, deadline: float = 60.0) -> None:
     """The module is no longer loaded, nor any that only it needed.
 
-    :raises HarnessError: it is in use, or built in.
+    :raises HarnessError: it is in use, or built in; Unsupported when this user is not root.
     :raises KernelSplat: the module did not go within ``deadline`` seconds.
     """
     if not is_loaded(name):
@@ -138,7 +152,8 @@ def unload(name: str, deadline: float = 60.0) -> None:
     answer = _modprobe(["-r", name], deadline)
     # Only this counts: modprobe also complains when a dependent's removal took the module along.
     if is_loaded(name):
-        raise HarnessError(
+        kind = HarnessError if os.geteuid() == 0 else Unsupported
+        raise kind(
             f"module {name} can not be unloaded: {answer or 'it is built in'}; references"
             f" {references(name)}, used by {', '.join(holders(name)) or 'no module'}"
         )
@@ -174,6 +189,7 @@ def _modprobe(arguments: list[str], deadline: float) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=_environment(),
             text=True,
             start_new_session=True,  # Ctrl-C at the terminal is not for a module's init
         )
@@ -189,6 +205,11 @@ def _modprobe(arguments: list[str], deadline: float) -> str:
             oracle="hang",
         ) from None
     return " ".join(complaint.split()) or "no message" if child.returncode else ""
+
+
+def _environment() -> dict[str, str]:
+    """A user's PATH has no sbin, where modprobe is."""
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}{_SBIN}"}
 
 
 def _kernel_name(name: str) -> str:

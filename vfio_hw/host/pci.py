@@ -1,11 +1,12 @@
 """One PCI function, as sysfs shows it."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from vfio_hw.errors import HarnessError
+from vfio_hw.errors import HarnessError, Unsupported
 from vfio_hw.host.sysfs import attribute, link_name, names_in
 
 BUS = Path("/sys/bus/pci")
@@ -110,3 +111,21 @@ class PciFunction:
 
     def __str__(self) -> str:
         return self.address
+
+
+def shown_config(function: Path, offset: int = 0, width: int | None = None) -> bytes:
+    """What sysfs shows of the config space of a function: all, or so many bytes from an offset on.
+
+    Source: pci_read_config(), drivers/pci/pci-sysfs.c.
+
+    :param function: its directory in sysfs.
+    :raises Unsupported: this is an ordinary user, who is shown the first 64 bytes.
+    """
+    path = function / "config"
+    with path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        wanted = path.stat().st_size - offset if width is None else width
+        data = file.read(wanted)
+    if len(data) < wanted and os.geteuid() != 0:
+        raise Unsupported(f"of {path} user {os.geteuid()} is shown the beginning: run it as root")
+    return data

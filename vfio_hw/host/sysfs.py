@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
-from vfio_hw.errors import HarnessError, KernelRefused
+from vfio_hw.errors import HarnessError, KernelRefused, Unsupported
 
 
 class Keeper(Protocol):
@@ -48,6 +48,11 @@ def attribute(path: Path) -> str | None:
         raise
 
 
+def is_there(path: Path) -> bool:
+    """Whether this user can see it: debugfs is root's, and what is in it is nowhere for others."""
+    return os.access(path, os.F_OK)
+
+
 def link_name(path: Path) -> str | None:
     """The last component of what a sysfs link points to; None when there is no link."""
     try:
@@ -68,7 +73,7 @@ def write(path: Path, text: str) -> None:
     """Write an attribute whose store operation does not wait for anybody.
 
     :raises KernelRefused: with the errno of the open or the write.
-    :raises HarnessError: without the rights of root.
+    :raises Unsupported: without the rights of root.
     """
     told = about_to_write(path, text)
     try:
@@ -87,7 +92,7 @@ def refused(number: int, path: Path, text: str) -> HarnessError:
     """The error for a write of ``text`` to ``path`` that came back with errno ``number``."""
     what = f"write of {text.strip()!r}"
     if number in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
-        return HarnessError(
+        return Unsupported(
             f"{what} to {path} was denied to user {os.geteuid()}: run it as root (sudo)"
         )
     return KernelRefused(number, what, str(path))

@@ -184,10 +184,15 @@ class KernelLog:
     def _open(self, flags: int) -> int:
         try:
             return os.open(self._device, flags | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise HarnessError(
+                f"the kernel log {self._device} can not be opened ({error.strerror}): let root set"
+                " kernel.dmesg_restrict=0 (sysctl), or run it as root"
+            ) from None
         except OSError as error:
             raise HarnessError(
-                f"the kernel log {self._device} can not be opened ({error.strerror}): run it as"
-                " root, on a kernel with CONFIG_PRINTK"
+                f"the kernel log {self._device} can not be opened ({error.strerror}): use a kernel"
+                " with CONFIG_PRINTK"
             ) from None
 
 

@@ -33,8 +33,11 @@ class Vm(Descriptor):
     def __init__(self) -> None:
         if not NODE.exists():
             raise Unsupported(f"there is no {NODE}: load the module kvm_amd or kvm_intel")
-        if not DEBUGFS.is_dir():
-            raise Unsupported(f"there is no {DEBUGFS}: mount debugfs at {DEBUGFS.parent}")
+        if not os.access(NODE, os.R_OK | os.W_OK):
+            raise Unsupported(f"{NODE} is not for user {os.geteuid()}: run it as root")
+        if not os.access(DEBUGFS, os.F_OK):
+            where = f"mount debugfs at {DEBUGFS.parent}, and run it as root"
+            raise Unsupported(f"there is no {DEBUGFS}: {where}")
         with Descriptor(open_node(NODE), str(NODE)) as kvm:
             fd = ioctl(kvm.fileno(), "KVM_CREATE_VM", on=kvm.name)
         #: Its directory, from its creation to its end. Source: kvm_create_vm_debugfs().
