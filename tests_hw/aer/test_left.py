@@ -4,6 +4,7 @@ A fatal error resets the link, and with it the device: what it had in its regist
 who uses it next must have a device all the same. Source: Documentation/PCI/pci-error-recovery.rst.
 """
 
+import errno
 import time
 
 import pytest
@@ -67,6 +68,8 @@ def test_an_error_does_not_end_the_wait_of_a_removal_nor_prolong_it(faulty: Repo
         faulty.report("nonfatal")
         assert removal.wait(WATCHED) is None, "the error ended the wait"
         assert request.fired() == 0, "the owner was asked for it because of the error"
+        # Who resets it wants the lock, too, and does not wait for it.
+        assert user.device.reset_errno() in (0, errno.EAGAIN)
         assert works(user.device)
         closed_at = time.monotonic()
         user.device.close()

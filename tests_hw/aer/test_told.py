@@ -58,6 +58,8 @@ def test_the_owner_goes_on_after_an_error_that_is_not_fatal(faulty: Reporter, re
             assert error.wait(PROMPT) == 1
             recoveries.must_succeed(PROMPT)
             assert works(user.device)
+        user.device.reset()
+        assert works(user.device)
 
 
 @pytest.mark.promise("P8")

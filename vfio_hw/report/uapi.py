@@ -32,8 +32,8 @@ by hand. A letter stands for calls that a test really made, and that passed:
 
 The letters tell which calls were made, not how much of an answer a test looked at. A capability or
 a region type is positive where a device shows it. Under `several` are the tests that use devices of
-several kinds, under `none` those that use no device. What a forked child or the set-up of a race
-calls is not counted.
+several kinds, under `none` those that use none, or one of another kind. What a forked child or the
+set-up of a race calls is not counted.
 """
 
 
