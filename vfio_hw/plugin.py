@@ -27,8 +27,7 @@ from vfio_hw.watchdog import RACE_BUDGET, Watchdog, deadline_for
 from vfio_hw.watchdog.evidence import of_a_hang
 from vfio_hw.watchdog.log import Log
 
-# What our own first process sets in a guest: everything there is the harness's to take.
-IN_GUEST = "VFIO_HW_GUEST"
+IN_GUEST = modules.IN_GUEST
 _SCAN_EVERY = 25  # tests, when they do not come file by file
 _FIRST_MODULES = ("vfio-pci", "vfio_iommu_type1", "iommufd", "mtty", "mdpy", "mbochs")
 

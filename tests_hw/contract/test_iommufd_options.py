@@ -8,6 +8,7 @@ import errno
 import pytest
 
 from vfio_hw.devices.edu_dma import engine
+from vfio_hw.host import capability
 from vfio_hw.host.forked import forked
 from vfio_hw.host.limits import give_up_privileges
 from vfio_hw.uapi import lib
@@ -23,6 +24,13 @@ LIMIT = 4 * PAGE
 TEXT = b"through the address space of the container"
 
 
+@pytest.fixture
+def chooses() -> None:
+    """How the limit counts is for this user to choose. Source: iommufd_option_rlimit_mode()."""
+    capability.need(capability.CAP_SYS_RESOURCE, "IOMMU_OPTION_RLIMIT_MODE")
+
+
+@pytest.mark.usefixtures("chooses")
 @pytest.mark.promise("P8")
 @pytest.mark.promise("P7")
 def test_how_the_limit_counts_is_chosen_before_there_is_anything():
@@ -48,6 +56,7 @@ def test_how_the_limit_counts_is_chosen_before_there_is_anything():
         assert another.option(LIMIT_MODE) == BY_USER
 
 
+@pytest.mark.usefixtures("chooses")
 @pytest.mark.promise("P8")
 def test_an_ordinary_user_does_not_choose_how_its_limit_counts():
     """EPERM; it may ask."""
@@ -67,6 +76,7 @@ def test_an_ordinary_user_does_not_choose_how_its_limit_counts():
         pass
 
 
+@pytest.mark.usefixtures("chooses")
 @pytest.mark.promise("P8")
 @pytest.mark.promise("P9")
 @pytest.mark.parametrize("mode", [BY_USER, BY_PROCESS], ids=["by user", "by process"])

@@ -8,6 +8,7 @@ import errno
 import pytest
 
 from vfio_hw.fixtures.iommufd import need
+from vfio_hw.host import capability
 from vfio_hw.host.forked import forked
 from vfio_hw.host.limits import give_up_privileges
 from vfio_hw.uapi import lib
@@ -37,6 +38,7 @@ def ioas(edu):
 @pytest.mark.parametrize("by_process", [0, 1], ids=["by user", "by process"])
 def test_what_is_pinned_counts_for_the_process_that_takes_it(edu, user, by_process):
     """And no more for the one that mapped it, which may lock as much again; then for nobody."""
+    capability.need(capability.CAP_SYS_RESOURCE, "IOMMU_OPTION_RLIMIT_MODE")
     counted = Accounted(SIZE if by_process else 0, SIZE)
     with (
         Iommufd() as iommufd,

@@ -6,6 +6,7 @@ import resource
 import pytest
 
 from vfio_hw.errors import KernelSplat, Unsupported
+from vfio_hw.host import capability
 from vfio_hw.host.forked import forked
 from vfio_hw.host.limits import give_up_privileges
 
@@ -26,6 +27,18 @@ def test_an_ordinary_user_stays_who_he_is_and_is_no_other():
 
     said = f"to be user {uid + 1} is not for user {uid}"
     with pytest.raises(Unsupported, match=said), forked(life):
+        pass
+
+
+def test_who_has_not_a_capability_is_told_what_takes_it():
+    def life(ready):
+        if os.geteuid() == 0:
+            capability.need(capability.CAP_SYS_RESOURCE, "it")
+            os.setresuid(1234, 1234, 1234)
+        capability.need(capability.CAP_SYS_RESOURCE, "it")
+        ready()
+
+    with pytest.raises(Unsupported, match=r"^it takes more rights than user \d+ has"), forked(life):
         pass
 
 

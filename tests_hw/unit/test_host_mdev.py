@@ -37,6 +37,23 @@ def test_a_type_nobody_offers_is_unsupported(kind: mdev.MdevType) -> None:
         mdev.type_by_id("mdpy-xga")
 
 
+@pytest.mark.parametrize(
+    ("guest", "loaded", "promised"), [("1", False, True), (None, True, True), (None, False, False)]
+)
+def test_what_nobody_has_loaded_is_promised_in_a_guest_only(
+    kind: mdev.MdevType, monkeypatch: pytest.MonkeyPatch, guest: str, loaded: bool, promised: bool
+) -> None:
+    """Elsewhere who chooses what is loaded chooses what is tested; a module owes its types."""
+    monkeypatch.setattr(modules, "is_loaded", lambda name: loaded)
+    if guest:
+        monkeypatch.setenv(modules.IN_GUEST, guest)
+    else:
+        monkeypatch.delenv(modules.IN_GUEST, raising=False)
+    with pytest.raises(Unsupported) as raised:
+        mdev.type_by_id("mdpy-xga")
+    assert raised.value.option == ("CONFIG_SAMPLE_VFIO_MDEV_MDPY" if promised else None)
+
+
 def test_creating_writes_the_uuid(kind: mdev.MdevType) -> None:
     assert kind.create(UUID.upper()).uuid == UUID
     assert (kind.path / "create").read_text() == UUID

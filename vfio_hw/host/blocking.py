@@ -42,9 +42,14 @@ class BlockingWrite:
         self._cpu = 0.0  # what the child had used when it began; what the write took, once it ended
 
     def start(self) -> Self:
-        """Return when the child is about to write."""
+        """Return when the child is about to write.
+
+        :raises Unsupported: without the rights of root, which it takes.
+        """
         if self.pid:
             raise HarnessError(f"the write to {self.path} was already started")
+        if os.geteuid() != 0 and self.path.exists() and not os.access(self.path, os.W_OK):
+            raise refused(errno.EACCES, self.path, self.text)
         self._writer = taken()
         self.pid = self._writer.pid
         self._told = about_to_write(self.path, self.text)
@@ -60,15 +65,7 @@ class BlockingWrite:
         """The errno of the write (0: it succeeded), or None when ``deadline`` seconds passed first.
 
         EINTR says that a signal killed the child before it could report.
-
-        :raises Unsupported: without the rights of root, where it was denied for that.
         """
-        answer = self._waited(deadline)
-        if answer in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
-            raise refused(answer, self.path, self.text)
-        return answer
-
-    def _waited(self, deadline: float) -> int | None:
         if self._errno is None and self._writer:
             report = self._writer.answer(ENDED.size, deadline)
             if report is not None:
@@ -94,7 +91,7 @@ class BlockingWrite:
     @property
     def blocked(self) -> bool:
         """The write has been started and has not returned."""
-        return self.pid != 0 and not self.lost and self._waited(0.0) is None
+        return self.pid != 0 and not self.lost and self.wait(0.0) is None
 
     def status(self) -> process.ProcessState:
         """State, wait channel and kernel stack of the child."""
@@ -129,7 +126,7 @@ class BlockingWrite:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._waited(0.0) is None:
+        if self.wait(0.0) is None:
             self.abandon()
 
     def _finish(self, writer: Writer, report: bytes) -> None:

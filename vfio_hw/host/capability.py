@@ -5,10 +5,10 @@ import ctypes
 import os
 from collections.abc import Iterator
 
-from vfio_hw.errors import HarnessError
+from vfio_hw.errors import HarnessError, Unsupported
 
 #: Source: linux/capability.h.
-CAP_SYS_RAWIO = 17
+CAP_SYS_RAWIO, CAP_SYS_RESOURCE = 17, 24
 _VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3: two words of each set
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -40,6 +40,17 @@ def without(capability: int) -> Iterator[None]:
         yield
     finally:
         _sets("capset", had)
+
+
+def need(capability: int, what: str) -> None:
+    """This thread has the capability.
+
+    :param what: what takes it.
+    :raises Unsupported: it has not.
+    """
+    word = f"effective{capability // 32}"
+    if not getattr(_sets("capget", _Sets()), word) >> capability % 32 & 1:
+        raise Unsupported(f"{what} takes more rights than user {os.geteuid()} has: run it as root")
 
 
 def _sets(call: str, sets: _Sets) -> _Sets:

@@ -167,11 +167,18 @@ class Hypervisor:
 def reached() -> Iterator[Hypervisor]:
     """The line to the harness outside, for one test at a time.
 
-    :raises Unsupported: this is no guest of the harness's, or its kernel has no virtio console.
+    :raises Unsupported: this is no guest of the harness's, its kernel has no virtio console, or
+        this user is not root.
     """
     for port in PORTS.glob("*"):
         if attribute(port / "name") == NAME:
-            descriptor = os.open(NODES / port.name, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            node = NODES / port.name
+            try:
+                descriptor = os.open(node, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            except PermissionError:
+                raise Unsupported(
+                    f"{node} is not for user {os.geteuid()}: run it as root"
+                ) from None
             break
     else:
         raise Unsupported("no port to the machine around this one: it is no guest of vfio-hw's")

@@ -12,6 +12,9 @@ from vfio_hw.host.process import process_state
 from vfio_hw.host.sysfs import attribute, names_in
 
 MODULES = Path("/sys/module")
+#: What our own first process sets in a guest: everything there is the harness's to take, and what
+#: its kernel has is loaded.
+IN_GUEST = "VFIO_HW_GUEST"
 _LOADABLE = Path("/proc/modules")
 _SBIN = ":/usr/sbin:/sbin"
 
