@@ -33,7 +33,8 @@ def held_up(functions: Sequence[str], symbols: Path = _SYMBOLS) -> Iterator["Cou
     """Inside, this process and those that it begins are held up where they enter a function.
 
     :raises HarnessError: there is no such function, or more are named than there are breakpoints.
-    :raises Unsupported: the kernel or the processor has no breakpoints.
+    :raises Unsupported: the kernel or the processor has no breakpoints. Where a kernel has no
+        kprobes it lets none be set in itself: arch_build_bp_info() of x86.
     """
     addresses = [address for name in functions for address in _addresses(name, symbols)]
     if len(addresses) > MOST:
@@ -101,5 +102,6 @@ def _opened(address: int) -> int | None:
         return None
     raise Unsupported(
         f"a breakpoint at {address:#x} was refused ({os.strerror(error)}): it needs a processor"
-        " with breakpoints, a kernel with CONFIG_PERF_EVENTS, and root"
+        " with breakpoints, root, and a kernel with perf events and kprobes (latest-debug)",
+        option="CONFIG_KPROBES",
     )

@@ -125,7 +125,12 @@ def _hotplug() -> Iterator[Change]:
         return _with(scene, actors)
 
     with coming_and_going(usable[-1]):
-        yield change
+        # Nobody is to be kept on it, either where rounds are not changed: while they are measured.
+        os.sched_setaffinity(0, left)
+        try:
+            yield change
+        finally:
+            os.sched_setaffinity(0, usable)
 
 
 def _with(scene: Scene, actors: Sequence[Actor]) -> Scene:
