@@ -15,8 +15,9 @@ from vfio_hw.race.outcome import Round
 from vfio_hw.race.program import Slot, Step, close, openat, syscall, write
 from vfio_hw.race.racer import Actor, Racer
 
-#: What a call may say of memory that is not to be had, and of a copy that fails.
-FAULTS = frozenset({"ENOMEM", "EFAULT"})
+#: What a call may say of memory that is not to be had, and of a copy that fails; a load, of a page
+#: that the device has to make first: mbochs_region_vm_fault().
+FAULTS = frozenset({"ENOMEM", "EFAULT", "SIGBUS"})
 
 #: Operations in whose decisive calls nothing can be made to fail.
 SPARED = {
@@ -29,7 +30,7 @@ SPARED = {
         "its argument is a number, and what it needs is there",
     ),
     "VFIO_GROUP_SET_CONTAINER": "get_user(), which fetches its argument, is never made to fail",
-    "read_mapped_BAR": "a load: where its page table is there already, the fault needs nothing",
+    "read_mapped_BAR": "a load: where page and page table are there, the fault needs nothing",
 }
 
 
