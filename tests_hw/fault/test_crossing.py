@@ -22,11 +22,7 @@ ONE_OF = 10
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(
         ("subject", "chosen"),
-        as_parameters(
-            each
-            for each in pairs_of(metafunc.config, every=ONE_OF)
-            if each.pair.operation.name not in SPARED
-        ),
+        as_parameters(pairs_of(metafunc.config, every=ONE_OF)),
         indirect=["subject"],
     )
 
@@ -45,4 +41,5 @@ def test_what_fails_while_its_device_is_disturbed_leaves_nothing(
 
     paired(chosen, judge, drawn.hinder)
     record_property("fired", drawn.fired)
-    assert drawn.fired, f"in {drawn.rounds} rounds nothing failed"
+    spared = chosen.pair.operation.name in SPARED
+    assert drawn.fired or spared, f"in {drawn.rounds} rounds nothing failed"

@@ -19,11 +19,11 @@ from vfio_hw.race.racer import Actor, Racer
 #: that the device has to make first: mbochs_region_vm_fault().
 FAULTS = frozenset({"ENOMEM", "EFAULT", "SIGBUS"})
 
-#: Operations in whose decisive calls nothing can be made to fail.
+#: Operations in whose decisive calls there may be nothing that can be made to fail.
 SPARED = {
     **dict.fromkeys(
         ("close_group", "close_container", "close_device", "close_vm", "close_kvm_vfio"),
-        "a close only gives back",
+        "a close gives back, and needs little for that or nothing",
     ),
     **dict.fromkeys(
         ("VFIO_CHECK_EXTENSION", "VFIO_GROUP_UNSET_CONTAINER", "VFIO_DEVICE_RESET", "dup_device"),
