@@ -12,7 +12,7 @@ from pathlib import Path
 from vfio_hw.host.cgroup import Groups, without_memory
 from vfio_hw.host.sysfs import write
 from vfio_hw.race import program
-from vfio_hw.race.catalogue.entry import KINDS, PCI
+from vfio_hw.race.catalogue.entry import KINDS, MEDIATED, PCI
 from vfio_hw.race.catalogue.region import MAPPABLE
 from vfio_hw.race.program import Memory, Slot, Step, close, openat, syscall
 
@@ -176,6 +176,8 @@ LIMITS: dict[str, Limit] = {
             "no_memory",
             frozenset({"ENOMEM", "EFAULT"}),
             around=_no_more_memory,
+            # One for each driver: of everything that fails the kernel prints a page.
+            kinds=(*MEDIATED, "e1000e"),
             met_by="VFIO_GROUP_GET_DEVICE_FD",
         ),
     )
