@@ -56,6 +56,7 @@ def _reset(world: World) -> Sequence[Step]:
 def _pulled(world: World) -> Sequence[Step]:
     """Asks QEMU through the port of the tests, which one process can open and theirs has open."""
     assert world.subject.pull is not None
+    world.subject.pull.planned = True
     tests, port = Slot("process of the tests"), Slot("port to QEMU")
     return (
         syscall("pidfd_open", os.getpid(), 0, into=tests),

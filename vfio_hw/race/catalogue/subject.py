@@ -32,14 +32,17 @@ _MAPPED = _page(3, "mapped for the device")
 _REGIONS: tuple[int, ...] = (lib.VFIO_PCI_BAR0_REGION_INDEX, lib.VFIO_PCI_CONFIG_REGION_INDEX)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pull:
     """How QEMU is asked to pull the device out: ``request`` is written to ``port``, a descriptor of
     the process that the tests run in.
+
+    :param planned: a round was made up that asks for it, since it was last brought back.
     """
 
     port: int
     request: bytes
+    planned: bool = False
 
 
 @dataclass(frozen=True)
