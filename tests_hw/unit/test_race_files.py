@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from vfio_hw import asked, cli, guest, replay, run
+from vfio_hw.here.run import _Run
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.race_files import write_failures
 
@@ -98,6 +99,17 @@ def test_what_an_oracle_found_after_a_race_comes_with_its_edges(
     (content,) = files(log, tmp_path)
     assert content["complaint"] == "kernel log: WARNING in x"
     assert (content["edges"], content["rounds"]) == (edges, 40)
+
+
+def test_a_race_that_failed_on_this_machine_is_a_file_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = _Run(argparse.Namespace(), tmp_path)
+    told = {**RACE, "complaint": "outcome (x) is not legal"}
+    here._log.write(Result(TEST, "failed", 1.0, "text", "outcome", {"race": told}).as_event())
+    assert here._ended(1) == run.KERNEL_WRONG
+    assert f"vfio-hw repro {tmp_path}/race-1.json" in capsys.readouterr().out
+    assert json.loads((tmp_path / "race-1.json").read_text())["guest"] is None
 
 
 @pytest.mark.parametrize("verdict", ["passed", "known", "skipped", "error"])

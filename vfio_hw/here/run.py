@@ -20,7 +20,7 @@ from vfio_hw.host.safety import Safety
 from vfio_hw.host.state import State
 from vfio_hw.host.text import printable
 from vfio_hw.onekernel import HARNESS_WRONG, INTERRUPTED, KERNEL_WRONG, OK, USAGE
-from vfio_hw.report import terminal
+from vfio_hw.report import race_files, terminal
 from vfio_hw.report.events import EventLog, Result, result_of
 from vfio_hw.report.known import judged, known_finds
 from vfio_hw.session import PROJECT, pytest_line, results_directory
@@ -166,6 +166,7 @@ class _Run:
         results = self._log.results()
         finished = {result.test for result in results}
         left = [test for test in self._planned if test not in finished]
+        race_files.tell(self._log, self._out)
         terminal.summary(results, self._out, left)
         return self._status(status, results, left)
 
