@@ -51,7 +51,7 @@ static struct shared {
 	int arrived;
 	long long release;
 	long long seen[ACTORS][8]; /* when each was last seen at the barrier: a cache line each */
-	char driver_before[300], settings_before[SETTINGS + 1][32];
+	char driver_before[300], override_before[300], settings_before[SETTINGS + 1][300];
 	long slots[SLOTS + 1];
 	struct call {
 		volatile int state;
@@ -134,6 +134,18 @@ static void __attribute__((unused)) write_to(const char *path, const char *text)
 	close(file);
 }
 
+/* Up to 299 bytes. */
+static void __attribute__((unused)) read_from(const char *path, char *text)
+{
+	int file = open(path, O_RDONLY);
+	ssize_t size = file < 0 ? -1 : read(file, text, 299);
+
+	if (size < 0)
+		fail("read from", path);
+	text[size] = 0;
+	close(file);
+}
+
 /* The last part of where a symbolic link points, or "". */
 static void __attribute__((unused)) link_name(const char *path, char *name)
 {
@@ -168,11 +180,7 @@ static const char *const settings[SETTINGS + 1][2] = {@SETTING_VALUES@};
 static void set_settings(void)
 {
 	for (int i = 0; settings[i][0]; i++) {
-		int file = open(settings[i][0], O_RDONLY);
-
-		if (file < 0 || read(file, shared->settings_before[i], 31) < 0)
-			fail("read from", settings[i][0]);
-		close(file);
+		read_from(settings[i][0], shared->settings_before[i]);
 		write_to(settings[i][0], settings[i][1]);
 	}
 }

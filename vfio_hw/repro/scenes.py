@@ -37,7 +37,7 @@ static void give_back(void)
 _PCI = """\
 #define DEVICE "/sys/bus/pci/devices/{name}"
 
-static void bind_to(const char *driver)
+static void bind_to(const char *driver, const char *override)
 {{
 	char name[300];
 
@@ -49,7 +49,7 @@ static void bind_to(const char *driver)
 		return;
 	if (*name)
 		write_to(DEVICE "/driver/unbind", "{name}");
-	write_to(DEVICE "/driver_override", strcmp(driver, "{driver}") ? "\\n" : driver);
+	write_to(DEVICE "/driver_override", override);
 	if (*driver)
 		write_to("/sys/bus/pci/drivers_probe", "{name}");
 }}
@@ -59,17 +59,20 @@ static void set_scene(void)
 	if (system("{modprobe}"))
 		fprintf(stderr, "modprobe: not all modules could be loaded\\n");
 	link_name(DEVICE "/driver", shared->driver_before);
+	read_from(DEVICE "/driver_override", shared->override_before);
+	if (!strcmp(shared->override_before, "(null)\\n"))
+		strcpy(shared->override_before, "\\n");
 }}
 
 static void restore(void)
 {{
-	bind_to("{driver}");
+	bind_to("{driver}", "{driver}");
 	find_nodes(DEVICE);
 }}
 
 static void give_back(void)
 {{
-	bind_to(shared->driver_before);
+	bind_to(shared->driver_before, shared->override_before);
 }}
 """
 
