@@ -113,6 +113,19 @@ def set_arguments(args: argparse.Namespace, given: Mapping[str, Any]) -> None:
     )
 
 
+def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`arguments` gave, from a file that anybody may have written.
+
+    :raises ArgumentError, LookupError, TypeError: no command line would have said that.
+    """
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_arguments(parser)
+    words = [f"--{name}={given[name]}" for name in ("kernel", *MACHINE)]
+    words += [f"--modules={given['modules']}"] if given["modules"] else []
+    words += [f"--patch={path}" for path in given.get("patch", ())]
+    return arguments(parser.parse_args(words))
+
+
 def described(
     args: argparse.Namespace, argv: list[str], say: Callable[[str], None], cwd: Path
 ) -> tuple[Guest, kernels.Kernel]:

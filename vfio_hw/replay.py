@@ -89,7 +89,12 @@ def _as_recorded(args: argparse.Namespace, recorded: Recorded) -> None:
     # A kernel that is named is not the one that was patched, or had these modules.
     alone = any(getattr(args, name) for name in of_kernel)
     defaults = {"kernel": guest.DEFAULT_KERNEL, "modules": None, "patch": [], **guest.MACHINE}
-    given = {name: recorded.guest.get(name, value) for name, value in defaults.items()}
+    try:
+        given = {**defaults, **(guest.checked(recorded.guest) if recorded.guest else {})}
+    except (argparse.ArgumentError, LookupError, TypeError):
+        raise HarnessError(
+            f"{recorded.path} is damaged: guest of it can not be read: take another copy"
+        ) from None
     guest.set_arguments(
         args,
         {

@@ -60,6 +60,7 @@ def test_a_failure_is_run_again_about_its_offsets(content: dict[str, Any], saved
         (lambda content: {**content, "vfio_hw_race": 99}, "is of version 99|file of version 99"),
         (lambda content: {**content, "actors": 5, "seed": "x"}, "is damaged: seed, actors of it"),
         (lambda content: {**content, "test": "--pdb tests_hw/x.py::y"}, "is damaged: test of it"),
+        (lambda content: {**content, "actors": [1, 2]}, "is damaged: shifts_ns of it"),
         (lambda content: {k: v for k, v in content.items() if k != "nth"}, "is damaged: nth of it"),
     ],
 )

@@ -175,6 +175,21 @@ def test_a_replay_is_on_the_machine_of_the_failure_and_with_its_switches(
     assert (otherwise.machine, otherwise.cpus) == ("virtio-iommu", 1)
 
 
+@pytest.mark.parametrize(
+    "guest",
+    [{**GUEST, "memory": "2G,slots=4"}, {**GUEST, "cpus": 0}, {**GUEST, "accel": "x"}, {"cpus": 1}],
+)
+def test_a_file_does_not_say_what_no_option_could(
+    tmp_path: Path,
+    ran: list[argparse.Namespace],
+    capsys: pytest.CaptureFixture[str],
+    guest: dict[str, Any],
+) -> None:
+    assert cli.main(["replay", str(saved(tmp_path / "race-1.json", guest=guest))]) == 3
+    assert "race-1.json is damaged: guest of it can not be read" in capsys.readouterr().err
+    assert ran == []
+
+
 def test_a_replay_that_does_not_fail_says_what_it_tried(
     tmp_path: Path, ran: list[argparse.Namespace], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,7 +25,7 @@ Save = Callable[[object], Path]
             {"outcome": ["ok", "ok"], "complaint": "the removal returned late"},
             "does not judge that",
         ),
-        ({"actors": [{"storm": True}]}, "runs in a storm"),
+        ({"actors": [{"storm": True}], "shifts_ns": None}, "runs in a storm"),
         ({"prologue": [{"call": "pidfd_getfd"}]}, "it asks QEMU for something"),
         ({"prologue": [{}]}, "is damaged: a part of its programs can not be read"),
         ({"seed": 1, "slots": [{"descriptor": True}]}, "is damaged: a part of its programs"),

@@ -80,11 +80,17 @@ class Recorded:
         ]
         if "test" not in wrong and not _TEST.fullmatch(content["test"]):
             wrong.append("test")
+        found = cls(path, content)
+        if not wrong:
+            try:
+                _ = found.offsets_ns
+            except (KeyError, TypeError, ValueError):
+                wrong = ["shifts_ns"]
         if wrong:
             raise HarnessError(
                 f"{path} is damaged: {', '.join(wrong)} of it can not be read: take another copy"
             )
-        return cls(path, content)
+        return found
 
     @property
     def test(self) -> str:
