@@ -20,6 +20,8 @@ pytestmark = pytest.mark.machine("pcie-errors")
 ERR, REQ = lib.VFIO_PCI_ERR_IRQ_INDEX, lib.VFIO_PCI_REQ_IRQ_INDEX
 PROMPT, WATCHED = 5.0, 0.5
 ROUNDS = 20
+# PCI_CAP_ID_EXP, PCI_EXP_DEVCTL and PCI_EXP_DEVCTL_NFERE of linux/pci_regs.h.
+CAPABILITY_EXPRESS, DEVICE_CONTROL, NONFATAL_REPORTED = 0x10, 8, 1 << 1
 
 
 @pytest.mark.promise("P3")
@@ -52,6 +54,25 @@ def test_the_next_owner_has_a_whole_device(faulty: Reporter, recoveries, severit
     with opened(faulty.path, "vfio_type1v2_iommu") as user:
         faulty.must_be_whole(bars)
         assert works(user.device)
+
+
+@pytest.mark.promise("P9")
+def test_what_one_owner_does_not_want_reported_is_told_to_the_next(faulty: Reporter):
+    """He may switch reports off in the function, for as long as he has it."""
+    before = faulty.counted()
+    with opened(faulty.path, "iommufd") as user, armed(user.device, ERR) as [error]:
+        space = user.device.config()
+        at = space.capability(CAPABILITY_EXPRESS)
+        assert at is not None
+        control = space.get(at + DEVICE_CONTROL, 2)
+        assert control & NONFATAL_REPORTED, "the kernel has not asked for it"
+        space.put(at + DEVICE_CONTROL, 2, control & ~NONFATAL_REPORTED)
+        faulty.report("nonfatal")
+        assert error.silent(WATCHED)
+        assert faulty.counted() == before
+    with opened(faulty.path, "iommufd") as user, armed(user.device, ERR) as [error]:
+        faulty.report("nonfatal")
+        assert error.wait(PROMPT) == 1
 
 
 @pytest.mark.promise("P1")
