@@ -65,8 +65,8 @@ def summary(results: list[Result], out: Path, left: list[str]) -> None:
     if unmet := [result.test for result in races if not result.properties.get("met")]:
         say(
             f"{len(unmet)} of {len(races)} races were none: nobody met anybody, so they judged only"
-            f" one after the other, {unmet[0]} the first (met in the record); --race-budget gives"
-            " them more time"
+            f" one after the other, {unmet[0]} the first (met in the record); --race-budget, or"
+            " the --budget of --races, gives them more time"
         )
     say(f"results: {out}")
 
