@@ -41,9 +41,13 @@ def test_a_device_has_all_interrupts_of_its_kind(user: Device, promised: Kind):
     """A display has none, which it says of every index."""
     assert user.info().num_irqs == lib.VFIO_PCI_NUM_IRQS
     for index, promise in promised.interrupts.items():
+        if not promise.there.holds():
+            continue
         irq = user.irq(index)
         assert irq.count >= promise.count, index
         assert irq.flags & promise.flags == promise.flags, index
+        if promise.resizes and promise.resizes.holds():
+            assert not irq.flags & lib.VFIO_IRQ_INFO_NORESIZE, index
     if not promised.interrupts:
         assert not any(user.irq(index).count for index in range(user.info().num_irqs))
 

@@ -4,12 +4,14 @@ Source: linux/vfio.h. VFIO_DEVICE_SET_IRQS binds an action to an eventfd, whiche
 VFIO_IRQ_INFO_MASKABLE says that an index knows MASK and UNMASK.
 """
 
+import contextlib
 import errno
 
 import pytest
 
 from vfio_hw.devices.edu import ACKNOWLEDGE, RAISE
 from vfio_hw.fixtures import Target
+from vfio_hw.fixtures.interrupts import INDICES, each_interrupt, each_kind_with, need_interrupt
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import irq
 from vfio_hw.vfio.device import Device
@@ -19,10 +21,6 @@ from vfio_hw.vfio.opened import opened
 
 MODE = "vfio_type1v2_iommu"
 INTX = lib.VFIO_PCI_INTX_IRQ_INDEX
-MSI = lib.VFIO_PCI_MSI_IRQ_INDEX
-MSIX = lib.VFIO_PCI_MSIX_IRQ_INDEX
-ERR = lib.VFIO_PCI_ERR_IRQ_INDEX
-REQ = lib.VFIO_PCI_REQ_IRQ_INDEX
 # Seconds until an interrupt must have arrived, and for which one that must not is watched for.
 PROMPT = 5.0
 WATCHED = 0.1
@@ -31,7 +29,7 @@ REFUSED = (errno.EINVAL, errno.ENOTTY)
 
 actions = pytest.mark.parametrize("action", [MASK, UNMASK], ids=["MASK", "UNMASK"])
 kinds = pytest.mark.parametrize("kind", [NONE, BOOL, EVENTFD], ids=["NONE", "BOOL", "EVENTFD"])
-events = pytest.mark.parametrize("index", [ERR, REQ], ids=["ERR", "REQ"])
+events = each_interrupt("ERR", "REQ")
 
 
 def acted(device: Device, index: int, kind: int, action: int) -> int:
@@ -41,14 +39,21 @@ def acted(device: Device, index: int, kind: int, action: int) -> int:
         return set_irqs_errno(device, index, kind | action, data=data)
 
 
-def acts_where_maskable(device: Device, index: int, kind: int, action: int) -> None:
+@pytest.mark.promise("P8")
+@each_interrupt("INTX", "MSI", "MSIX", "ERR", "REQ")
+@actions
+@kinds
+def test_an_index_is_masked_where_it_is_maskable_and_nowhere_else(
+    device: Target, index, action, kind
+):
     """An index that is not MASKABLE refuses the action; one that is may refuse only an eventfd.
 
     After a refusal it signals as before, and else when it is unmasked again.
     """
-    with irq.armed(device, index) as [eventfd]:
-        before = device.irq(index)
-        answer = acted(device, index, kind, action)
+    need_interrupt(device, index)
+    with opened(device.path, MODE) as user, irq.armed(user.device, index) as [eventfd]:
+        before = user.device.irq(index)
+        answer = acted(user.device, index, kind, action)
         if not before.flags & lib.VFIO_IRQ_INFO_MASKABLE:
             assert answer in REFUSED
         elif kind == EVENTFD:
@@ -56,30 +61,10 @@ def acts_where_maskable(device: Device, index: int, kind: int, action: int) -> N
         else:
             assert answer == 0
         if not answer:
-            irq.unmask(device, index)
-        irq.signal(device, index)
+            irq.unmask(user.device, index)
+        irq.signal(user.device, index)
         assert eventfd.fired() == 1
-        assert device.irq(index) == before
-
-
-@pytest.mark.promise("P8")
-@pytest.mark.parametrize("index", [INTX, MSI], ids=["INTX", "MSI"])
-@actions
-@kinds
-def test_an_index_is_masked_where_it_is_maskable_and_nowhere_else(
-    device: Target, index, action, kind
-):
-    with opened(device.path, MODE) as user:
-        acts_where_maskable(user.device, index, kind, action)
-
-
-@pytest.mark.promise("P8")
-@pytest.mark.parametrize("index", [MSIX, ERR, REQ], ids=["MSIX", "ERR", "REQ"])
-@actions
-@kinds
-def test_an_msi_x_vector_or_an_event_is_masked_where_it_is_maskable(e1000e, index, action, kind):
-    with opened(e1000e.path, MODE) as user:
-        acts_where_maskable(user.device, index, kind, action)
+        assert user.device.irq(index) == before
 
 
 @pytest.mark.promise("P8")
@@ -106,6 +91,7 @@ def test_an_eventfd_masks_intx_when_it_is_signalled_or_is_refused_and_never_does
 
 
 @pytest.mark.promise("P8")
+@each_kind_with("INTX")
 @actions
 def test_a_bool_masks_and_unmasks_as_none_does(device: Target, action):
     """Only while the index is armed; a false one asks for nothing, but its vector must exist."""
@@ -139,9 +125,10 @@ def test_only_a_true_bool_masks_and_unmasks_intx(opened_edu):
 
 @pytest.mark.promise("P8")
 @events
-def test_a_true_bool_signals_the_event(e1000e, index):
+def test_a_true_bool_signals_the_event(device: Target, index):
     """And does nothing where none is armed, unlike NONE, which is refused there."""
-    with opened(e1000e.path, MODE) as user, irq.armed(user.device, index) as [eventfd]:
+    need_interrupt(device, index)
+    with opened(device.path, MODE) as user, irq.armed(user.device, index) as [eventfd]:
         irq.signal_where(user.device, index, [False])
         assert eventfd.fired() == 0
         irq.signal_where(user.device, index, [True])
@@ -154,9 +141,10 @@ def test_a_true_bool_signals_the_event(e1000e, index):
 @pytest.mark.promise("P8")
 @events
 @pytest.mark.parametrize("kind", [BOOL, EVENTFD], ids=["BOOL", "EVENTFD"])
-def test_an_event_without_data_is_refused(e1000e, index, kind):
+def test_an_event_without_data_is_refused(device: Target, index, kind):
     """Only NONE takes an event away by naming no vector at all."""
-    with opened(e1000e.path, MODE) as user, irq.armed(user.device, index) as [eventfd]:
+    need_interrupt(device, index)
+    with opened(device.path, MODE) as user, irq.armed(user.device, index) as [eventfd]:
         assert set_irqs_errno(user.device, index, kind | TRIGGER, count=0) == errno.EINVAL
         irq.signal(user.device, index)
         assert eventfd.fired() == 1
@@ -165,17 +153,19 @@ def test_an_event_without_data_is_refused(e1000e, index, kind):
 @pytest.mark.promise("P8")
 @pytest.mark.parametrize("action", [MASK, UNMASK, TRIGGER], ids=["MASK", "UNMASK", "TRIGGER"])
 @kinds
-def test_an_interrupt_that_a_device_has_not_takes_no_action(device: Target, action, kind):
+def test_an_interrupt_that_a_device_has_not_takes_no_action(every_kind: Target, action, kind):
     """EINVAL for its vector 0, or ENOTTY for its index; those it has are none the worse."""
-    with opened(device.path, MODE) as user, irq.armed(user.device, INTX) as [eventfd]:
+    with opened(every_kind.path, MODE) as user, contextlib.ExitStack() as stack:
         lacking = [
             index
-            for index in (MSIX, ERR, REQ)
+            for index in INDICES.values()
             if user.device.irq_errno(index) or not user.device.irq(index).count
         ]
-        assert bool(lacking) == (device.kind != "e1000e")
+        assert bool(lacking) == (every_kind.kind != "e1000e")
+        intx = [] if INTX in lacking else stack.enter_context(irq.armed(user.device, INTX))
         for index in lacking:
             answer = acted(user.device, index, kind, action)
             assert answer in REFUSED, index
-        irq.signal(user.device, INTX)
-        assert eventfd.fired() == 1
+        for eventfd in intx:
+            irq.signal(user.device, INTX)
+            assert eventfd.fired() == 1

@@ -6,6 +6,7 @@ The counts are compared with the registers in the device's own config space.
 import pytest
 
 from vfio_hw.fixtures import Target
+from vfio_hw.fixtures.interrupts import each_kind_with
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import config
 from vfio_hw.vfio.opened import opened
@@ -61,7 +62,8 @@ def test_there_are_as_many_msi_x_vectors_as_the_table_has_entries(pci_device: Ta
 
 
 @pytest.mark.promise("P8")
-def test_a_pci_express_function_reports_errors_and_requests(e1000e):
-    with opened(e1000e.path, MODE) as user:
+@each_kind_with("MSIX")
+def test_a_pci_express_function_reports_errors_and_requests(device: Target):
+    with opened(device.path, MODE) as user:
         assert user.device.irq(lib.VFIO_PCI_ERR_IRQ_INDEX).count == 1
         assert user.device.irq(lib.VFIO_PCI_REQ_IRQ_INDEX).count == 1

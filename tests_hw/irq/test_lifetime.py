@@ -141,10 +141,12 @@ def test_the_next_user_has_no_eventfd_of_the_one_before(pci_device: Target, mode
     with EventFd("of the first user") as old:
         for kind in (INTX, MSI):
             with opened(pci_device.path, mode) as user:
-                for index in (kind, ERR, REQ):
+                # A kernel may have ERR for PCI Express functions only.
+                had = [kind, REQ, *([] if user.device.irq_errno(ERR) else [ERR])]
+                for index in had:
                     irq.arm(user.device, index, [old])
                     irq.signal(user.device, index)
-                assert old.fired() == 3
+                assert old.fired() == len(had)
             with opened(pci_device.path, mode) as user:
                 for index in (INTX, MSI, ERR, REQ):
                     assert irq.signal_errno(user.device, index) == errno.EINVAL

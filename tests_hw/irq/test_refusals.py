@@ -5,6 +5,7 @@ import errno
 import pytest
 
 from vfio_hw.fixtures import Target
+from vfio_hw.fixtures.interrupts import each_interrupt, each_kind_with, need_interrupt
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import irq
 from vfio_hw.vfio.eventfd import EventFd
@@ -58,10 +59,11 @@ def test_flags_name_exactly_one_kind_of_data(armed, flags):
 
 @pytest.mark.promise("P8")
 @pytest.mark.parametrize("action", [0, MASK | UNMASK, MASK | TRIGGER, MASK | UNMASK | TRIGGER])
-def test_flags_name_exactly_one_action(pci_device: Target, action):
+@each_interrupt("INTX", kinds=("edu", "e1000e", "nvme"))
+def test_flags_name_exactly_one_action(device: Target, index, action):
     """Not asked of mtty, which takes no action, and says so with success."""
-    with opened(pci_device.path, MODE) as user, irq.armed(user.device, INTX) as [eventfd]:
-        assert set_irqs_errno(user.device, INTX, NONE | action) == errno.ENOTTY
+    with opened(device.path, MODE) as user, irq.armed(user.device, index) as [eventfd]:
+        assert set_irqs_errno(user.device, index, NONE | action) == errno.ENOTTY
         assert eventfd.fired() == 0
 
 
@@ -72,9 +74,10 @@ def test_data_that_argsz_does_not_hold_is_refused(armed):
 
 
 @pytest.mark.promise("P8")
-@pytest.mark.parametrize("index", [INTX, MSI], ids=["INTX", "MSI"])
+@each_interrupt("INTX", "MSI", "MSIX", "ERR", "REQ")
 def test_only_an_eventfd_can_be_armed(device: Target, index):
     """EINVAL for a descriptor of another kind, EBADF for none; then an eventfd still can be."""
+    need_interrupt(device, index)
     with opened(device.path, MODE) as user:
         assert irq.arm_errno(user.device, index, [user.container]) == errno.EINVAL
         with EventFd() as closed:
@@ -86,8 +89,9 @@ def test_only_an_eventfd_can_be_armed(device: Target, index):
 
 
 @pytest.mark.promise("P8")
-def test_one_bad_eventfd_arms_no_vector(e1000e):
-    with opened(e1000e.path, MODE) as user, EventFd() as good:
+@each_kind_with("MSIX")
+def test_one_bad_eventfd_arms_no_vector(device: Target):
+    with opened(device.path, MODE) as user, EventFd() as good:
         assert irq.arm_errno(user.device, MSIX, [good, user.container]) == errno.EINVAL
         assert irq.signal_errno(user.device, MSIX) == errno.EINVAL
         assert good.fired() == 0
@@ -102,6 +106,7 @@ def test_what_is_not_maskable_is_not_masked(device: Target):
 
 
 @pytest.mark.promise("P8")
+@each_kind_with("INTX")
 def test_what_is_not_armed_is_not_masked(device: Target):
     with opened(device.path, MODE) as user:
         assert irq.mask_errno(user.device, INTX) == errno.EINVAL

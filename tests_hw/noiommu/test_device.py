@@ -32,7 +32,8 @@ def test_it_has_all_that_its_kind_has(bare: Target, user: Opened):
         assert found.size > 0, index
         assert found.flags & region.flags == region.flags, index
     for index, interrupt in promised.interrupts.items():
-        assert user.device.irq(index).count >= interrupt.count, index
+        if interrupt.there.holds():
+            assert user.device.irq(index).count >= interrupt.count, index
     for name, feature in promised.features.items():
         if feature.holds():
             number = getattr(lib, f"VFIO_DEVICE_FEATURE_{name}")

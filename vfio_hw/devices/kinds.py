@@ -4,9 +4,12 @@ A kind may do more. What it does no longer is a failure, not a reason to skip a 
 
 * ``flags``: of VFIO_DEVICE_GET_INFO, without ``VFIO_DEVICE_FLAGS_``;
 * ``[regions]``: by index, their ``flags`` without ``VFIO_REGION_INFO_FLAG_``, and ``capabilities``;
-* ``[interrupts]``: by index, their least ``count``, and ``flags`` without ``VFIO_IRQ_INFO_``;
-* ``[features]``: by name without ``VFIO_DEVICE_FEATURE_``. One may have an ``option``, without
-  which the kernel does not promise it, or say ``since`` which release its driver has it.
+* ``[interrupts]``: by index, their least ``count``, and ``flags`` without ``VFIO_IRQ_INFO_``; where
+  ``resizes`` is given, vectors can be added later (``VFIO_IRQ_INFO_NORESIZE`` is not set);
+* ``[features]``: by name without ``VFIO_DEVICE_FEATURE_``.
+
+A feature, an interrupt and ``resizes`` may have an ``option``, without which the kernel does not
+promise it, or say ``since`` which release its driver has it.
 """
 
 import functools
@@ -33,14 +36,6 @@ class RegionPromise:
 
 
 @dataclass(frozen=True)
-class InterruptPromise:
-    """What an interrupt index has: so many vectors at least, and these bits."""
-
-    flags: int
-    count: int
-
-
-@dataclass(frozen=True)
 class FeaturePromise:
     """On which kernels a device has a feature: with this option set, from this release on."""
 
@@ -52,6 +47,20 @@ class FeaturePromise:
         if self.option and self.option not in (kconfig.options() or ()):
             return False
         return not self.since or _number(os.uname().release) >= _number(self.since)
+
+
+@dataclass(frozen=True)
+class InterruptPromise:
+    """What an interrupt index has: so many vectors at least, and these bits.
+
+    ``there`` and ``resizes`` say on which kernels the index, and later vectors, are promised; of
+    an index without ``resizes`` nothing is promised there.
+    """
+
+    flags: int
+    count: int
+    there: FeaturePromise = FeaturePromise()
+    resizes: FeaturePromise | None = None
 
 
 @dataclass(frozen=True)
@@ -91,13 +100,19 @@ def _read(name: str, data: dict[str, Any]) -> Kind:
             )
             for index, each in data["regions"].items()
         },
-        {
-            getattr(lib, index): InterruptPromise(
-                _bits("VFIO_IRQ_INFO", each["flags"]), each["count"]
-            )
-            for index, each in data["interrupts"].items()
-        },
+        {getattr(lib, index): _interrupt(**each) for index, each in data["interrupts"].items()},
         {feature: FeaturePromise(**each) for feature, each in data.get("features", {}).items()},
+    )
+
+
+def _interrupt(
+    flags: list[str], count: int, resizes: dict[str, str] | None = None, **there: str
+) -> InterruptPromise:
+    return InterruptPromise(
+        _bits("VFIO_IRQ_INFO", flags),
+        count,
+        FeaturePromise(**there),
+        None if resizes is None else FeaturePromise(**resizes),
     )
 
 
