@@ -13,11 +13,13 @@ class Unsupported(HarnessError):
 
     :param option: the kernel option that promises it; where the running kernel was built with
         that option the promise is broken, and that is reported as a failure.
+    :param since: the release that promises it, in the same way; with an option both have to.
     """
 
-    def __init__(self, text: str, *, option: str | None = None) -> None:
+    def __init__(self, text: str, *, option: str | None = None, since: str | None = None) -> None:
         super().__init__(text)
         self.option = option
+        self.since = since
 
 
 class KernelRefused(HarnessError, OSError):

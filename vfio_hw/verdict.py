@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat, Unsupported
-from vfio_hw.host import blocking, kconfig
+from vfio_hw.host import blocking
 from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.promise import Promise
 from vfio_hw.oracle import Faults, Finding
 from vfio_hw.order import kinds
 from vfio_hw.report.events import WRITES, Result
@@ -96,14 +97,17 @@ class Course:
 def skips(error: BaseException | None) -> bool:
     """Whether the exception skips the test: a capability is not there, and nobody promised it.
 
-    The configuration of the running kernel promises: what was asked for and built in must be there.
+    The configuration of the running kernel promises: what was asked for and built in must be there;
+    so does its release, where the exception names one.
     What only root may do no ordinary user tests.
     """
     if _of_root(error):
         return True
     if not isinstance(error, Unsupported):
         return False
-    return error.option is None or error.option not in (kconfig.options() or ())
+    if error.option is None and error.since is None:
+        return True
+    return not Promise(error.option or "", error.since or "").holds()
 
 
 def _of_root(error: BaseException | None) -> bool:

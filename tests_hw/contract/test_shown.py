@@ -20,6 +20,9 @@ from vfio_hw.vfio.opened import opened
 DEBUGFS = Path("/sys/kernel/debug/vfio")
 PARAMETERS = Path("/sys/module/vfio_pci/parameters")
 POLICIES = ("nointxmask", "disable_idle_d3")
+# KernelVersion of the files of a device, in the ABI's description.
+SINCE = {"migration/state": "6.8", "migration/features": "6.18"}
+SINCE |= {f"pci/{name}": "7.2" for name in POLICIES}
 # From RUNNING each is reached by the ways of the header; of RESUMING without data only by a reset.
 TOUR = (
     "RUNNING_P2P",
@@ -40,7 +43,11 @@ def shown(device: Target, name: str) -> str:
         raise Unsupported(f"there is no {DEBUGFS}", option="CONFIG_VFIO_DEBUGFS")
     file = DEBUGFS / device.path.name / name
     if not file.exists():
-        raise Unsupported(f"{file} is not there: this kernel is older than it")
+        raise Unsupported(
+            f"{file} is not there: this kernel is older than it",
+            option="CONFIG_VFIO_DEBUGFS",
+            since=SINCE[name],
+        )
     return file.read_text()
 
 
@@ -61,7 +68,8 @@ def test_the_descriptor_of_a_device_is_shown_with_the_device(device: Target, iom
         text = Path(f"/proc/self/fdinfo/{user.device.fileno()}").read_text()
         told = [line for line in text.splitlines() if line.startswith("vfio-")]
         if not told:
-            raise Unsupported("fdinfo tells nothing of VFIO: this kernel is older than that")
+            text = "fdinfo tells nothing of VFIO: this kernel is older than that"
+            raise Unsupported(text, since="6.18")
         assert told == [f"vfio-device-syspath: {device.path.resolve()}"]
 
 

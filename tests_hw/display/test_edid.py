@@ -28,7 +28,10 @@ def device(mbochs):
 
 @pytest.fixture
 def edid(device) -> Edid:
-    return edid_of(device)
+    """That it has one, fixtures/devices promises."""
+    found = edid_of(device)
+    assert found, f"{device.name} has no EDID region any more"
+    return found
 
 
 @pytest.mark.promise("P8")

@@ -13,7 +13,6 @@ promise it, or say ``since`` which release its driver has it.
 """
 
 import functools
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.host import kconfig
+from vfio_hw.host.promise import Promise
 from vfio_hw.uapi import lib
 
 DIRECTORY = Path(__file__).parents[2] / "fixtures" / "devices"
@@ -36,20 +35,6 @@ class RegionPromise:
 
 
 @dataclass(frozen=True)
-class FeaturePromise:
-    """On which kernels a device has a feature: with this option set, from this release on."""
-
-    option: str = ""
-    since: str = ""
-
-    def holds(self) -> bool:
-        """Whether the running kernel promises it."""
-        if self.option and self.option not in (kconfig.options() or ()):
-            return False
-        return not self.since or _number(os.uname().release) >= _number(self.since)
-
-
-@dataclass(frozen=True)
 class InterruptPromise:
     """What an interrupt index has: so many vectors at least, and these bits.
 
@@ -59,8 +44,8 @@ class InterruptPromise:
 
     flags: int
     count: int
-    there: FeaturePromise = FeaturePromise()
-    resizes: FeaturePromise | None = None
+    there: Promise
+    resizes: Promise | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,7 @@ class Kind:
     flags: int
     regions: Mapping[int, RegionPromise]
     interrupts: Mapping[int, InterruptPromise]
-    features: Mapping[str, FeaturePromise]
+    features: Mapping[str, Promise]
 
 
 @functools.cache
@@ -101,7 +86,7 @@ def _read(name: str, data: dict[str, Any]) -> Kind:
             for index, each in data["regions"].items()
         },
         {getattr(lib, index): _interrupt(**each) for index, each in data["interrupts"].items()},
-        {feature: FeaturePromise(**each) for feature, each in data.get("features", {}).items()},
+        {feature: Promise(**each) for feature, each in data.get("features", {}).items()},
     )
 
 
@@ -111,8 +96,8 @@ def _interrupt(
     return InterruptPromise(
         _bits("VFIO_IRQ_INFO", flags),
         count,
-        FeaturePromise(**there),
-        None if resizes is None else FeaturePromise(**resizes),
+        Promise(**there),
+        None if resizes is None else Promise(**resizes),
     )
 
 
@@ -121,9 +106,3 @@ def _bits(prefix: str, names: list[str]) -> int:
     for name in names:
         bits |= getattr(lib, f"{prefix}_{name}")
     return bits
-
-
-def _number(release: str) -> tuple[int, int]:
-    """6.12 of 6.12.107-rc1."""
-    major, minor = release.split("-")[0].split(".")[:2]
-    return int(major), int(minor)
