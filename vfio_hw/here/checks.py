@@ -10,6 +10,7 @@ from vfio_hw.here.check import GOOD, NOT_HERE, NOTE, Check
 from vfio_hw.here.leftovers import leftovers
 from vfio_hw.here.rights import LIMITS, LOCKED, RULES, closed, lockable
 from vfio_hw.host import kconfig, modules
+from vfio_hw.host.iommu import interrupts_remapped
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.safety import Safety
 from vfio_hw.host.sysfs import attribute, is_there, names_in
@@ -63,8 +64,7 @@ def _iommu() -> Check:
 
 
 def _remapping() -> Check:
-    # The chips of remapped interrupts have names of their own (IR-IO-APIC, IR-PCI-MSI).
-    if " IR-" in (attribute(Path("/proc/interrupts")) or ""):
+    if interrupts_remapped():
         return Check("interrupt remapping", GOOD, "on")
     allowed = Path("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts")
     if attribute(allowed) == "Y":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vfio_hw.errors import Unsupported
 from vfio_hw.host.pci import shown_config
+from vfio_hw.host.sysfs import attribute
 
 #: Bits of VT-d's extended capability register: nested translation, scalable mode, and dirty bits
 #: in second-stage page tables. Source: Intel VT-d specification, 11.4.3.
@@ -52,6 +53,14 @@ def amd_features(device: Path) -> tuple[int, int]:
         raise Unsupported(f"{device} is not behind an AMD IOMMU: there is no {shown}")
     first, _, second = shown.read_text().partition(":")
     return int(first, 16), int(second or "0", 16)
+
+
+def interrupts_remapped() -> bool:
+    """Whether the IOMMU checks what interrupts a device sends, as /proc/interrupts has it.
+
+    The chips of remapped interrupts have names of their own (IR-IO-APIC, IR-PCI-MSI).
+    """
+    return " IR-" in (attribute(Path("/proc/interrupts")) or "")
 
 
 def domains_used(device: Path) -> int:
