@@ -45,15 +45,15 @@ def traces(device: Target) -> list[Path]:
 @pytest.mark.promise("P1")
 @pytest.mark.parametrize("mode", MODES)
 def test_removal_returns_at_once_when_the_last_descriptor_is_closed(
-    device: Target, mode, record_property
+    every_kind: Target, mode, record_property
 ):
     """The time is the wake-up's alone: close() takes long itself when it has to reset the device.
 
     The removal may well be back before close() is.
     """
-    there = traces(device)
+    there = traces(every_kind)
     assert [path for path in there if not path.exists()] == []
-    with opened(device.path, mode) as user, device.removal() as removal:
+    with opened(every_kind.path, mode) as user, every_kind.removal() as removal:
         assert removal.wait(WATCHED) is None, "the device was removed while it was open"
         user.device.close()
         closed_at = time.monotonic()
@@ -96,13 +96,13 @@ def test_a_device_that_is_going_away_can_not_be_got_from_its_group(device: Targe
 
 
 @pytest.mark.promise("P5")
-def test_a_device_that_is_going_away_has_no_character_device(device: Target):
+def test_a_device_that_is_going_away_has_no_character_device(every_kind: Target):
     """The node and the entry in sysfs go before the wait, so that nobody new comes in."""
-    node = cdev_path(device.path)
+    node = cdev_path(every_kind.path)
     shown = Path("/sys/class/vfio-dev", node.name)
     assert node.exists()
     assert shown.exists()
-    with opened(device.path, "iommufd") as user, device.removal() as removal:
+    with opened(every_kind.path, "iommufd") as user, every_kind.removal() as removal:
         assert removal.wait(WATCHED) is None
         assert not node.exists()
         assert not shown.exists()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from vfio_hw.fixtures import Target
+from vfio_hw.fixtures.interrupts import each_kind_with
 from vfio_hw.host.blocking import BlockingWrite
 from vfio_hw.host.kmsg import listening
 from vfio_hw.host.pci import PciFunction
@@ -23,14 +24,15 @@ PERIOD = 10.0
 
 
 @pytest.mark.promise("P2")
-def test_the_owner_is_asked_at_once(pci_device: Target, record_property):
+@each_kind_with("REQ")
+def test_the_owner_is_asked_at_once(device: Target, record_property):
     """The first request comes with the removal; the next would come 10 s later."""
     with (
-        opened(pci_device.path, "vfio_type1v2_iommu") as user,
+        opened(device.path, "vfio_type1v2_iommu") as user,
         armed(user.device, lib.VFIO_PCI_REQ_IRQ_INDEX) as [request],
     ):
         assert request.fired() == 0
-        with pci_device.removal() as removal:
+        with device.removal() as removal:
             request.wait(PROMPT)
             latency = time.monotonic() - removal.started_at
             assert removal.wait(WATCHED) is None
