@@ -10,6 +10,7 @@ import errno
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import pytest
 
@@ -33,8 +34,19 @@ PROMPT = 5.0
 TYPE = lib.VFIO_TYPE1v2_IOMMU
 WORDS = 8
 
-#: Everything that is open, by its name, and what maps memory for the device.
-Used = tuple[dict[str, Descriptor], Iommu]
+
+@dataclass(frozen=True)
+class Used:
+    """Everything that is open, by its name, what maps memory for the device, and who has the group.
+
+    ``holders`` are the names of those each of which keeps the group from being opened anew.
+    """
+
+    files: dict[str, Descriptor]
+    iommu: Iommu
+    holders: frozenset[str]
+
+
 Way = Callable[[PciFunction, KvmVfio], AbstractContextManager[Used]]
 
 
@@ -45,7 +57,21 @@ def through_group(edu: PciFunction, bridge: KvmVfio) -> Iterator[Used]:
         group.set_container(container)
         container.set_iommu(TYPE)
         with group.device(edu.address) as device:
-            yield {"group": group, "container": container, "device": device}, container
+            files = {"group": group, "container": container, "device": device}
+            yield Used(files, container, frozenset({"group", "device", "kvm"}))
+
+
+@contextlib.contextmanager
+def through_compat(edu: PciFunction, bridge: KvmVfio) -> Iterator[Used]:
+    """The group with an iommufd in the place of a container."""
+    with Iommufd() as iommufd, Group(edu.iommu_group) as group:
+        bridge.add(group)
+        group.set_container(iommufd)
+        iommufd.set_iommu(TYPE)
+        with group.device(edu.address) as device:
+            files = {"group": group, "iommufd": iommufd, "device": device}
+            # The device holds the iommufd, and not the group's file as it does with a container.
+            yield Used(files, iommufd, frozenset({"group", "kvm"}))
 
 
 @contextlib.contextmanager
@@ -55,7 +81,8 @@ def through_cdev(edu: PciFunction, bridge: KvmVfio) -> Iterator[Used]:
         cdev.bind_iommufd(iommufd)
         ioas = iommufd.ioas_alloc()
         cdev.attach(ioas)
-        yield {"iommufd": iommufd, "device": cdev}, ioas
+        files = {"iommufd": iommufd, "device": cdev}
+        yield Used(files, ioas, frozenset({"device", "kvm"}))
 
 
 def group_is_open(edu: PciFunction) -> bool:
@@ -76,8 +103,8 @@ def the_group_does_its_part(group: Group, edu: PciFunction) -> None:
 def closed_one_by_one(way: Way, edu: PciFunction, vm: Vm, order: Sequence[str]) -> None:
     """After each close all that is open still works, and is all that holds anything."""
     before = accounted()
-    with vm.vfio() as bridge, way(edu, bridge) as (files, iommu), memory(2 * PAGE) as ours:
-        files["kvm"] = bridge
+    with vm.vfio() as bridge, way(edu, bridge) as used, memory(2 * PAGE) as ours:
+        files, iommu = used.files | {"kvm": bridge}, used.iommu
         told = files.get("group", files["device"])
         vm.close()
         base = first_iova(iommu, 3 * PAGE)
@@ -99,7 +126,7 @@ def closed_one_by_one(way: Way, edu: PciFunction, vm: Vm, order: Sequence[str]) 
             if isinstance(group := files.get("group"), Group) and "group" in left:
                 the_group_does_its_part(group, edu)
             # The container has its IOMMU from its groups; an iommufd has address spaces of its own.
-            holders = left - {"container", "iommufd"}
+            holders = left & used.holders
             if "iommufd" in left or ("container" in left and holders):
                 iommu.map_dma(*spare)
                 assert iommu.unmap_dma(spare[0], PAGE) == PAGE, after
@@ -116,6 +143,17 @@ def closed_one_by_one(way: Way, edu: PciFunction, vm: Vm, order: Sequence[str]) 
             else:
                 vm.must_end(PROMPT)
         assert accounted() == before
+
+
+@pytest.mark.promise("P3")
+@pytest.mark.promise("P6")
+@pytest.mark.parametrize(
+    "order", [*itertools.permutations(("group", "iommufd", "device", "kvm"))], ids="-".join
+)
+def test_what_is_open_of_a_group_with_an_iommufd_works_until_it_is_closed_itself(edu, vm, order):
+    closed_one_by_one(through_compat, edu, vm, order)
+    with opened(edu.path, "iommufd_compat_type1v2") as user:
+        assert user.device.info_errno() == 0
 
 
 @pytest.mark.promise("P3")
