@@ -111,6 +111,11 @@ def test_a_find_that_this_kernel_can_not_show_has_not_vanished():
     assert vanished([passed], "7.3.4", [KASAN_FIND], {"CONFIG_KASAN"}) == ["map-nothing"]
 
 
+def test_a_find_that_takes_luck_to_see_has_not_vanished_without_it():
+    passed = Result("t.py::test_map[edu-compat]", "passed", 0.1)
+    assert vanished([passed], "7.3.4", [replace(FIND, chance=True)], {}) == []
+
+
 def test_every_find_that_is_shipped_can_be_read_and_has_its_page():
     for find in known_finds():
         assert find.tests

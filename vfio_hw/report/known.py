@@ -9,7 +9,8 @@ One file ``fixtures/known/NAME.toml`` each, with its page in ``docs/finds/NAME.m
   too, when every splat that the console has is titled with one of the words that it says; never a
   hang, nor a panic without a splat;
 * ``needs``: the option, such as ``CONFIG_KASAN``, without which a kernel does not show it. Where
-  the kernel has it not, or its configuration is not known, a test that passes tells nothing.
+  the kernel has it not, or its configuration is not known, a test that passes tells nothing;
+* ``chance``: true where it takes luck to see it. There too a test that passes tells nothing.
 """
 
 import fnmatch
@@ -37,6 +38,7 @@ class Known:
     kernels: tuple[str, ...]
     fatal: tuple[str, ...] = ()
     needs: str = ""
+    chance: bool = False
 
     def concerns(self, test: str, release: str) -> bool:
         """Whether the test shows it on a kernel of this release."""
@@ -87,7 +89,8 @@ def vanished(
     return [
         find.name
         for find in finds
-        if (not find.needs or find.needs in options)
+        if not find.chance
+        and (not find.needs or find.needs in options)
         and (verdicts := [r.verdict for r in results if find.concerns(r.test, release)])
         and set(verdicts) == {"passed"}
     ]
