@@ -5,15 +5,13 @@ access through, and a mapping that exists faults.
 """
 
 import errno
-import os
-import select
 import signal
 
 import pytest
 
-from vfio_hw.errors import KernelRefused, KernelSplat
+from vfio_hw.errors import KernelRefused
 from vfio_hw.fixtures import Target
-from vfio_hw.host.process import process_state
+from vfio_hw.host.touch import touched
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.config import COMMAND, Config
 from vfio_hw.vfio.dma import PAGE
@@ -26,29 +24,6 @@ BAR0 = lib.VFIO_PCI_BAR0_REGION_INDEX
 # Source: linux/pci_regs.h.
 COMMAND_MEMORY = 1 << 1
 CAPABILITY_POWER, POWER_CONTROL, POWER_STATE, D0, D3HOT = 0x01, 4, 3, 0, 3
-PROMPT = 5.0
-
-
-def touched(window: memoryview) -> int:
-    """The signal that reading the first register gives a child of ours; 0: it was read."""
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.signal(signal.SIGBUS, signal.SIG_DFL)
-            os._exit(window[0] * 0)
-        finally:
-            os._exit(1)
-    end = os.pidfd_open(child)
-    try:
-        poll = select.poll()
-        poll.register(end, select.POLLIN)
-        if not poll.poll(PROMPT * 1000):
-            raise KernelSplat(f"touching a BAR hangs: {process_state(child)}", oracle="hang")
-        _, status = os.waitpid(child, 0)
-    finally:
-        os.close(end)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
 def set_memory(space: Config, on: bool) -> None:
