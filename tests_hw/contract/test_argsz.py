@@ -9,43 +9,38 @@ import errno
 import pytest
 
 from vfio_hw.fixtures import Target
+from vfio_hw.fixtures.argsz import (
+    ATTACH,
+    BIND,
+    CANARY,
+    DESTROY,
+    DETACH,
+    DEVICE_INFO,
+    DIRTY_PAGES,
+    FEATURE,
+    IOAS_ALLOC,
+    IOAS_MAP,
+    IOAS_UNMAP,
+    IOEVENTFD,
+    IRQ_INFO,
+    MAP_DMA,
+    PLANE,
+    REGION_INFO,
+    SET_IRQS,
+    STATUS,
+    TYPE1_INFO,
+    UNMAP_DMA,
+    shortest,
+)
 from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio import irq
 from vfio_hw.vfio.cdev import Cdev
-from vfio_hw.vfio.config import CAPABILITY_MSIX
-from vfio_hw.vfio.dma import PAGE, first_iova, memory
+from vfio_hw.vfio.dma import PAGE, first_iova, mapped, memory
 from vfio_hw.vfio.gfx import DMABUF, PROBE, REGION
 from vfio_hw.vfio.iommufd import Iommufd
 from vfio_hw.vfio.opened import opened
 
-CANARY = 0xA5
 MODES = ["vfio_type1v2_iommu", "iommufd_compat_type1v2"]
-
-# The request, its struct, and the member with which the shortest form of the struct ends.
-DEVICE_INFO = ("VFIO_DEVICE_GET_INFO", "vfio_device_info", "num_irqs")
-REGION_INFO = ("VFIO_DEVICE_GET_REGION_INFO", "vfio_region_info", "offset")
-IRQ_INFO = ("VFIO_DEVICE_GET_IRQ_INFO", "vfio_irq_info", "count")
-SET_IRQS = ("VFIO_DEVICE_SET_IRQS", "vfio_irq_set", "count")
-FEATURE = ("VFIO_DEVICE_FEATURE", "vfio_device_feature", "flags")
-PLANE = ("VFIO_DEVICE_QUERY_GFX_PLANE", "vfio_device_gfx_plane_info", "region_index")
-IOEVENTFD = ("VFIO_DEVICE_IOEVENTFD", "vfio_device_ioeventfd", "fd")
-STATUS = ("VFIO_GROUP_GET_STATUS", "vfio_group_status", "flags")
-TYPE1_INFO = ("VFIO_IOMMU_GET_INFO", "vfio_iommu_type1_info", "iova_pgsizes")
-MAP_DMA = ("VFIO_IOMMU_MAP_DMA", "vfio_iommu_type1_dma_map", "size")
-UNMAP_DMA = ("VFIO_IOMMU_UNMAP_DMA", "vfio_iommu_type1_dma_unmap", "size")
-BIND = ("VFIO_DEVICE_BIND_IOMMUFD", "vfio_device_bind_iommufd", "out_devid")
-ATTACH = ("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "vfio_device_attach_iommufd_pt", "pt_id")
-DETACH = ("VFIO_DEVICE_DETACH_IOMMUFD_PT", "vfio_device_detach_iommufd_pt", "flags")
-IOAS_ALLOC = ("IOMMU_IOAS_ALLOC", "iommu_ioas_alloc", "out_ioas_id")
-DESTROY = ("IOMMU_DESTROY", "iommu_destroy", "id")
-IOAS_MAP = ("IOMMU_IOAS_MAP", "iommu_ioas_map", "iova")
-IOAS_UNMAP = ("IOMMU_IOAS_UNMAP", "iommu_ioas_unmap", "length")
-
-
-def shortest(name: str, member: str) -> int:
-    """The size of ``struct name`` up to the end of ``member``."""
-    kind = ffi.typeof(f"struct {name}")
-    return ffi.offsetof(kind, member) + ffi.sizeof(dict(kind.fields)[member].type)
 
 
 def assert_minds_argsz(descriptor, request, name, member, *, answer=0, **members):
@@ -141,6 +136,39 @@ def test_requests_of_a_container_mind_their_argsz(device: Target, mode):
 
 
 @pytest.mark.promise("P8")
+def test_the_tracking_of_dirty_pages_minds_its_argsz(device: Target):
+    """Where the argsz was too short, nothing is being tracked: there is no bitmap to be had."""
+    start, stop, get = (
+        getattr(lib, f"VFIO_IOMMU_DIRTY_PAGES_FLAG_{verb}")
+        for verb in ("START", "STOP", "GET_BITMAP")
+    )
+    header, room = shortest(*DIRTY_PAGES[1:]), ffi.new("uint64_t *")
+    whole = header + ffi.sizeof("struct vfio_iommu_type1_dirty_bitmap_get")
+    with opened(device.path, MODES[0]) as user, mapped(user.container) as (_, iova):
+        bitmap = ffi.new("struct vfio_iommu_type1_dirty_bitmap_get *")
+        bitmap.iova, bitmap.size = iova, PAGE
+        bitmap.bitmap.pgsize, bitmap.bitmap.size, bitmap.bitmap.data = PAGE, 8, room
+        data = bytes(ffi.buffer(bitmap))
+
+        def got(argsz: int) -> int:
+            name = DIRTY_PAGES[1]
+            argument = struct(name, argsz=argsz, flags=get, data=data)
+            return ioctl_errno(user.container.fileno(), DIRTY_PAGES[0], argument)[1]
+
+        for argsz in (0, header - 1):
+            argument = struct(DIRTY_PAGES[1], argsz=argsz, flags=start)
+            refused = ioctl_errno(user.container.fileno(), DIRTY_PAGES[0], argument)[1]
+            assert refused == errno.EINVAL
+            assert got(whole) == errno.EINVAL
+        assert_minds_argsz(user.container, *DIRTY_PAGES, flags=start)
+        for argsz in (0, header - 1, header, whole - 1):
+            assert got(argsz) == errno.EINVAL, f"{argsz} bytes"
+        assert got(whole) == 0
+        assert_minds_argsz(user.container, *DIRTY_PAGES, flags=stop)
+        assert got(whole) == errno.EINVAL
+
+
+@pytest.mark.promise("P8")
 def test_requests_of_a_character_device_mind_their_argsz(device: Target):
     with Iommufd() as iommufd, Cdev(device.path) as cdev:
         assert_minds_argsz(cdev, *BIND, iommufd=iommufd.fileno())
@@ -157,19 +185,3 @@ def test_requests_of_an_iommufd_mind_their_size():
         assert_minds_argsz(iommufd, *IOAS_MAP, flags=flags, user_va=page.vaddr, **where)
         assert assert_minds_argsz(iommufd, *IOAS_UNMAP, **where).length == PAGE
         assert_minds_argsz(iommufd, *DESTROY, id=ioas)
-
-
-@pytest.mark.promise("P8")
-def test_the_argsz_that_comes_back_makes_room_for_the_capabilities(e1000e):
-    """The BAR with the MSI-X table, and no other, says that the table can be mapped."""
-    with opened(e1000e.path, MODES[0]) as user:
-        space = user.device.config()
-        table = space.get(space.capability(CAPABILITY_MSIX) + 4, 4) & 7
-        for index in range(lib.VFIO_PCI_ROM_REGION_INDEX):
-            found = user.device.region(index).capabilities
-            assert (lib.VFIO_REGION_INFO_CAP_MSIX_MAPPABLE in found) == (index == table)
-        bare = struct("vfio_region_info", index=table)
-        assert ioctl_errno(user.device.fileno(), REGION_INFO[0], bare) == (0, 0)
-        assert bare.flags & lib.VFIO_REGION_INFO_FLAG_CAPS
-        assert bare.argsz > ffi.sizeof("struct vfio_region_info")
-        assert bare.cap_offset == 0

@@ -8,6 +8,14 @@ import errno
 
 import pytest
 
+from vfio_hw.fixtures.argsz import (
+    CANARY,
+    HOT_RESET,
+    HOT_RESET_INFO,
+    behind,
+    longer,
+    shortest,
+)
 from vfio_hw.host.binding import bound_to
 from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio.cdev import Cdev
@@ -42,6 +50,29 @@ def test_without_room_for_all_functions_only_their_number_is_told(bus):
             assert ioctl_errno(user.device.fileno(), request, info)[1] == errno.ENOSPC
             assert info.count == len(bus)
             assert not any(bytes(ffi.buffer(info))[ffi.sizeof("struct vfio_pci_hot_reset_info") :])
+
+
+@pytest.mark.promise("P8")
+def test_requests_of_a_hot_reset_mind_their_argsz(bus):
+    """Shorter than all members is refused, and more behind the functions, or groups, is not."""
+    with opened(bus[0].path, MODES[0]) as user:
+        fd, room = user.device.fileno(), len(bus)
+        for argsz in (0, shortest(*HOT_RESET_INFO[1:]) - 1):
+            info = struct(HOT_RESET_INFO[1], argsz=argsz, devices=room)
+            assert ioctl_errno(fd, HOT_RESET_INFO[0], info)[1] == errno.EINVAL
+            assert info.count == 0
+        for argsz in (0, shortest(*HOT_RESET[1:]) - 1):
+            reset = struct(HOT_RESET[1], argsz=argsz, count=1, group_fds=[user.group.fileno()])
+            assert ioctl_errno(fd, HOT_RESET[0], reset)[1] == errno.EINVAL
+        for tail in (0, CANARY):
+            info, data = longer(HOT_RESET_INFO[1], tail, devices=room)
+            assert ioctl_errno(fd, HOT_RESET_INFO[0], info)[1] == 0
+            assert info.count == room
+            assert set(behind(data)) == {tail}
+            groups = [user.group.fileno()]
+            reset, data = longer(HOT_RESET[1], tail, count=1, group_fds=groups)
+            assert ioctl_errno(fd, HOT_RESET[0], reset)[1] == 0
+            assert set(behind(data)) == {tail}
 
 
 @pytest.mark.promise("P8")
