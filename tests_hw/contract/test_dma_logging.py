@@ -37,7 +37,8 @@ def device(request, mtty):
         yield user.device
         chosen = start_logging(user.device, GOOD)
         assert chosen.bit_count() == 1
-        assert logged(user.device, 0, PAGE)[1:] == bytes(7)
+        # Of the one page; a bit of any other would tell of pages that nobody asked for.
+        assert int.from_bytes(logged(user.device, 0, PAGE), "little") <= 1
         stop_logging(user.device)
 
 
