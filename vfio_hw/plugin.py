@@ -79,8 +79,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "promise(name): the promise, P1 to P9, that it defends")
     config.addinivalue_line(
         "markers",
-        "iommu_faults(fixture): the test makes the fixture's PCI function reach for memory that is"
-        " not mapped for it; the IOMMU must report that, and of no other, nor after another test",
+        "iommu_faults(fixture, *directions): the fixture's PCI function reaches for memory not"
+        " mapped for it; the IOMMU must report it, each read or write named, and of no other",
     )
     config.addinivalue_line(
         "markers", "machine(name): of fixtures/machines; on another one the test is left out"
@@ -219,9 +219,9 @@ class _Judge:
             return (yield)
         finally:
             if self._oracles and drives_hardware(item):
-                faults = faults_of(item, ran=self._course.called)
+                faults, (of, each) = faults_of(item, ran=self._course.called), faulty_device(item)
                 with self._course.looking("teardown"):
-                    findings = self._oracles.after(faults=faults, of=faulty_device(item))
+                    findings = self._oracles.after(faults=faults, of=of, each=each)
                 self._course.findings = findings
                 if findings:
                     raise KernelSplat("\n\n".join(map(str, findings)), oracle=findings[0].oracle)

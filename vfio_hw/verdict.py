@@ -149,12 +149,19 @@ def _said(report: pytest.TestReport) -> str:
     return f"assertion: {' '.join(words.split())}"
 
 
-def faulty_device(item: pytest.Item) -> str | None:
-    """The PCI address of the function whose IOMMU faults a test has declared, when it got one."""
+def faulty_device(item: pytest.Item) -> tuple[str | None, tuple[str, ...]]:
+    """Of a test that has declared IOMMU faults: by which PCI function, and in which directions.
+
+    The address of the function is None when the test did not get it; directions, "read" and
+    "write", are those of which each must be reported.
+    """
     marker = item.get_closest_marker("iommu_faults")
-    given = getattr(item, "funcargs", {}).get(marker.args[0]) if marker else None
+    if marker is None:
+        return None, ()
+    given = getattr(item, "funcargs", {}).get(marker.args[0])
     function = getattr(given, "handle", given)
-    return function.address if isinstance(function, PciFunction) else None
+    address = function.address if isinstance(function, PciFunction) else None
+    return address, tuple(marker.args[1:])
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vfio_hw.oracle.iommu_faults import iommu_faults, reached_by
+from vfio_hw.oracle.iommu_faults import direction, iommu_faults, reached_by, unreported
 
 FAULTS = [
     (
@@ -63,3 +63,48 @@ def test_a_fault_names_its_device(line: str) -> None:
 )
 def test_other_text_is_no_fault(line: str) -> None:
     assert iommu_faults([line]) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        *zip((line for line, _ in FAULTS[:3]), ("write", "read", "read"), strict=True),
+        (FAULTS[3][0], None),
+        (FAULTS[4][0], "write"),
+        (FAULTS[4][0].replace("0x0020", "0x0000"), "read"),
+        (FAULTS[5][0], None),
+        (FAULTS[6][0], "read"),
+        (FAULTS[6][0].replace("[R]", "[W]"), "write"),
+        (FAULTS[6][0].replace("[R]", "[]"), None),
+        (FAULTS[7][0], None),
+    ],
+)
+def test_a_fault_says_whether_it_is_of_a_read_where_its_driver_does(line, expected) -> None:
+    assert direction(line) == expected
+
+
+WRITE, READ, EITHER = FAULTS[0][0], FAULTS[1][0], FAULTS[7][0]
+BOTH = ["read", "write"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted", "expected"),
+    [
+        ([], [], ["access"]),
+        ([READ], [], []),
+        ([], BOTH, BOTH),
+        ([READ, READ], BOTH, ["write"]),
+        ([WRITE], BOTH, ["read"]),
+        ([WRITE, READ], BOTH, []),
+        ([READ, EITHER], BOTH, []),
+        ([EITHER, EITHER], BOTH, []),
+        ([READ], ["read"], []),
+    ],
+)
+def test_each_direction_is_to_be_reported_that_is_declared(lines, wanted, expected) -> None:
+    assert unreported(lines, "0000:00:04.0", wanted) == expected
+    assert unreported(lines, "0000:00:05.0", wanted) == (wanted or ["access"])
+
+
+def test_one_fault_that_says_no_direction_stands_for_one() -> None:
+    assert len(unreported([EITHER], "0000:00:04.0", BOTH)) == 1

@@ -19,6 +19,7 @@ FAULT = (
     "DMAR: [DMA Read NO_PASID] Request device [0000:00:04.0] fault addr 0x10000 [fault reason 0x06]"
     " PTE Read access is not set"
 )
+STOPPED_WRITE = FAULT.replace("DMA Read", "DMA Write")
 DEVICE = "0000:00:04.0"
 KERNEL, USER = 4, 12  # priority: facility 0 or 1, level warning
 
@@ -124,6 +125,16 @@ def test_a_declared_iommu_fault_must_come_when_the_test_ran(log: KernelLog, ring
     assert [finding.title for finding in log.after(faults=Faults.MUST, of=DEVICE)] == [
         "no IOMMU fault came"
     ]
+
+
+def test_of_each_direction_that_is_declared_a_fault_must_come(log: KernelLog, ring: Ring) -> None:
+    for said, expected in ((FAULT,), ["no IOMMU fault came"]), ((FAULT, STOPPED_WRITE), []):
+        log.before("a test", faults=Faults.MAY)
+        for line in said:
+            ring.say(line)
+        found = log.after(faults=Faults.MUST, of=DEVICE, each=("read", "write"))
+        assert [finding.title for finding in found] == expected
+        assert all("logged none of any write within" in finding.text for finding in found)
 
 
 def test_a_declared_iommu_fault_excuses_no_splat(log: KernelLog, ring: Ring) -> None:

@@ -1,5 +1,7 @@
 """What must hold after every test, on any kernel: each oracle judges one side of it."""
 
+from collections.abc import Sequence
+
 from vfio_hw.oracle.finding import Finding
 from vfio_hw.oracle.hangs import Hangs
 from vfio_hw.oracle.iommu_faults import Faults
@@ -28,17 +30,20 @@ class Oracles:
         for oracle in (self._leaks, self._hangs):
             oracle.before(test)
 
-    def after(self, *, faults: Faults = Faults.NONE, of: str | None = None) -> list[Finding]:
+    def after(
+        self, *, faults: Faults = Faults.NONE, of: str | None = None, each: Sequence[str] = ()
+    ) -> list[Finding]:
         """Everything that is wrong after the test; the kernel log is read last.
 
         While something hangs the kernel holds locks, so that reading sysfs could hang too, and
         what is not given back says nothing new: then leaks are not looked for.
 
         :param of: the PCI address of the device whose faults are declared.
+        :param each: "read", "write": a fault of each must come; empty: one, whichever.
         """
         hanging = self._hangs.after()
         leaking = [] if hanging else self._leaks.after()
-        return hanging + leaking + self._log.after(faults=faults, of=of)
+        return hanging + leaking + self._log.after(faults=faults, of=of, each=each)
 
     def scan_memory(self, whose: str, *, last: bool) -> dict[str, list[Finding]]:
         """Memory that was lost, by whose tests; takes seconds where the kernel can tell.

@@ -5,13 +5,13 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.oracle.finding import Finding
-from vfio_hw.oracle.iommu_faults import Faults, iommu_faults, reached_by
+from vfio_hw.oracle.iommu_faults import Faults, iommu_faults, reached_by, unreported
 from vfio_hw.oracle.splats import Splat, splats
 
 KMSG = Path("/dev/kmsg")
@@ -104,25 +104,29 @@ class KernelLog:
         finally:
             os.close(marker)
 
-    def after(self, *, faults: Faults = Faults.NONE, of: str | None = None) -> list[Finding]:
+    def after(
+        self, *, faults: Faults = Faults.NONE, of: str | None = None, each: Sequence[str] = ()
+    ) -> list[Finding]:
         """The splats since the test before this one was judged.
 
         :param of: the PCI address of the device whose faults are declared.
+        :param each: "read", "write": a fault of each must come; empty: one, whichever.
         """
         earlier, self._earlier = self._earlier, []
         if faults is Faults.MUST:
-            return earlier + self._awaited(of) + self._judge("", of)
+            return earlier + self._awaited(of, each) + self._judge("", of)
         return earlier + self._judge("", None if faults is Faults.NONE else of)
 
-    def _awaited(self, of: str | None) -> list[Finding]:
-        """Wait for the faults that the test has declared; a finding when none comes."""
+    def _awaited(self, of: str | None, each: Sequence[str]) -> list[Finding]:
+        """Wait for the faults that the test has declared; a finding when one does not come."""
         end = time.monotonic() + _FAULT_DEADLINE
         self._read()
-        while not any(reached_by(fault.text) == of for fault in iommu_faults(self._lines)):
+        while missing := unreported(self._lines, of, each):
             if time.monotonic() > end:
                 text = (
-                    f"the test declares faults of {of}, and the kernel logged none of it within"
-                    f" {_FAULT_DEADLINE:g} s after it: the device was not stopped, or not reported"
+                    f"the test declares faults of {of}, and the kernel logged none of any"
+                    f" {' or '.join(missing)} within {_FAULT_DEADLINE:g} s after it: the device was"
+                    " not stopped, or not reported"
                 )
                 return [Finding(_NAME, "no IOMMU fault came", text)]
             time.sleep(_PAUSE)
