@@ -66,13 +66,15 @@ def test_removal_returns_at_once_when_the_last_descriptor_is_closed(
 
 @pytest.mark.promise("P1")
 def test_removal_waits_for_every_descriptor_not_for_the_first(device: Target):
-    with opened(device.path, "vfio_type1v2_iommu") as user:
-        second = user.group.device(device.name)
-        with device.removal() as removal:
-            second.close()
-            assert removal.wait(WATCHED) is None, "the first close let the removal go"
-            user.device.close()
-            removal.must_return(PROMPT)
+    with (
+        opened(device.path, "vfio_type1v2_iommu") as user,
+        user.group.device(device.name) as second,
+        device.removal() as removal,
+    ):
+        second.close()
+        assert removal.wait(WATCHED) is None, "the first close let the removal go"
+        user.device.close()
+        removal.must_return(PROMPT)
 
 
 @pytest.mark.promise("P1")
