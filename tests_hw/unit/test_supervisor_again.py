@@ -9,6 +9,7 @@ from vfio_hw.errors import MachineLost
 from vfio_hw.oracle.splats import splats
 from vfio_hw.report.events import Result
 from vfio_hw.vm.machine import Ending
+from vfio_hw.watchdog.timers import STOPPED
 
 CUT_OFF = ([SESSION, STARTED], "", Ending.CUT_OFF, None)
 
@@ -31,6 +32,17 @@ def test_a_timer_that_stopped_is_the_emulators_fault_and_the_test_runs_again(sup
     stalled = ([SESSION, STARTED], STALL.format(why=TIMER), Ending.HUNG, None)
     whole = ([SESSION, finished("a"), finished("b")], "", Ending.EXITED, 0)
     results = supervised(stalled, whole, most_lost=1)
+    assert [(result.test, result.verdict) for result in results] == [
+        ("a", "passed"),
+        ("b", "passed"),
+    ]
+
+
+def test_a_hang_beside_a_timer_that_stopped_is_the_emulators_fault_too(supervised):
+    told = Result("a", "failed", 9.0, f"hang: x\nthe timer of processor 1 {STOPPED}", "hang")
+    first = ([SESSION, STARTED, told.as_event(), UNUSABLE], "", Ending.EXITED, 1)
+    second = ([SESSION, finished("a"), finished("b")], "", Ending.EXITED, 0)
+    results = supervised(first, second)
     assert [(result.test, result.verdict) for result in results] == [
         ("a", "passed"),
         ("b", "passed"),

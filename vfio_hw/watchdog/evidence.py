@@ -12,6 +12,7 @@ from vfio_hw.host.process import PROC, Task, of_family, tasks
 from vfio_hw.host.questions import answers
 from vfio_hw.oracle.holders import holders
 from vfio_hw.watchdog.log import Log
+from vfio_hw.watchdog.timers import stopped
 
 #: Seconds that all the evidence may take; a kernel that answers needs a small part of it.
 LONGEST = 30.0
@@ -56,6 +57,7 @@ def gathered(pid: int, kernel_says: Callable[[], list[str]]) -> Evidence:
     :param kernel_says: what the kernel has logged since it was last called.
     """
     end = time.monotonic() + LONGEST
+    timers = stopped(lambda question: answers([question], patience=_PATIENCE, end=end)[0])
     everyone = _everyone(end)
     family = of_family(pid, everyone)
     others = [task for task in everyone if task.state == _BLOCKED and task not in family]
@@ -63,6 +65,7 @@ def gathered(pid: int, kernel_says: Callable[[], list[str]]) -> Evidence:
     places = answers([partial(_file, task, "wchan") for task in asked], patience=_PATIENCE, end=end)
     where = dict(zip(asked, places, strict=True))
     details = [
+        *timers,
         "threads of the test's processes:",
         *_threads(family, where, end),
         "other tasks in state D:",
