@@ -1,7 +1,7 @@
 """This file checks that bind takes whole groups or nothing, and that all comes back as it was."""
 
 import json
-import os
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -97,7 +97,9 @@ def test_a_dry_run_tells_each_write_and_makes_none(command, before, writes, shar
 def test_a_function_in_use_is_refused_unless_its_address_is_typed_again(
     command, before, writes, card, interface
 ):
-    os.system(f"ip address add 192.0.2.1/24 dev {interface}")
+    subprocess.run(
+        ["ip", "address", "add", "192.0.2.1/24", "dev", interface], check=True, timeout=60
+    )
     status, said = command("bind", card.address)
     assert status == 3 and f"{card}: {interface} has the address 192.0.2.1/24 [address]" in said
     status, said = command("bind", card.address, "--force", "0000:00:04.0")

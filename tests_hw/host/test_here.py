@@ -177,9 +177,11 @@ def test_after_a_splat_the_kernel_gets_no_further_test_unless_asked(here, state)
 
 
 def test_a_device_in_use_is_not_taken(here, card, interface):
-    os.system(f"ip address add 192.0.2.1/24 dev {interface}")
+    subprocess.run(
+        ["ip", "address", "add", "192.0.2.1/24", "dev", interface], check=True, timeout=60
+    )
     try:
         status, said = ended(here(QUICK, device=card.address)[0])
     finally:
-        os.system(f"ip address flush dev {interface}")
+        subprocess.run(["ip", "address", "flush", "dev", interface], check=True, timeout=60)
     assert status == 3 and f"{interface} has the address 192.0.2.1/24 [address]" in said
