@@ -33,19 +33,23 @@ def test_a_legal_outcome_is_taken_for_illegal(mtty, raced):
 
 @pytest.mark.promise("P1")
 @pytest.mark.parametrize(
-    ("subject", "operation", "disruption", "illegal"),
+    ("subject", "operations", "disruption", "illegal"),
     [
-        # Maps memory of its own; and the function has to be found again for every round.
-        ("edu", "VFIO_IOMMU_MAP_DMA", "pci_remove", "EINVAL"),
+        # Maps memory of its own.
+        ("edu", ["VFIO_IOMMU_MAP_DMA", "VFIO_IOMMU_UNMAP_DMA"], "unmap_all", "EEXIST"),
+        # The function has to be found again for every round.
+        ("edu", ["VFIO_GROUP_GET_DEVICE_FD"], "pci_remove", "ENODEV"),
         # Has to load the module again for every round.
-        ("mtty", "VFIO_GROUP_GET_DEVICE_FD", "module_unload", "ENODEV"),
+        ("mtty", ["VFIO_GROUP_GET_DEVICE_FD"], "module_unload", "ENODEV"),
     ],
+    ids=["mapped", "found_again", "loaded_again"],
     indirect=["subject"],
 )
 def test_what_a_disruption_does_is_taken_for_illegal(
-    subject, operation, disruption, illegal, raced
+    subject, operations, disruption, illegal, raced
 ):
-    pair = together([operation_named(operation)], disruption_named(disruption), subject.kind)
+    users = [operation_named(operation) for operation in operations]
+    pair = together(users, disruption_named(disruption), subject.kind)
 
     def scene() -> Scene:
         restored(subject)
