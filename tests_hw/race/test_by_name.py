@@ -8,9 +8,12 @@ import uuid
 
 import pytest
 
+from vfio_hw.errors import Unsupported
 from vfio_hw.fixtures import ByName
+from vfio_hw.host import kconfig
 from vfio_hw.host.mdev import DEVICES
-from vfio_hw.race.catalogue import mdev
+from vfio_hw.race.catalogue import group, mdev
+from vfio_hw.race.catalogue.effects import UNSET
 from vfio_hw.race.catalogue.entry import MEDIATED, Disruption, alone
 from vfio_hw.race.catalogue.subject import Subject
 from vfio_hw.race.program import write_file
@@ -113,6 +116,29 @@ def test_an_object_of_the_device_is_not_destroyed_from_under_its_last_close(
 ):
     """IOMMU_DESTROY of what the bind made: in use until the device is closed, then gone."""
     by_name(["IOMMU_DESTROY_of_the_device"], "close_device_elsewhere")
+
+
+@pytest.mark.promise("P3", "P4")
+@EITHER
+def test_an_iommu_is_there_until_the_last_request_to_its_container_is_over(
+    subject, by_name: ByName
+):
+    """Memory is mapped in a container while its only group leaves it, and joins it again."""
+    if "CONFIG_KASAN" not in (kconfig.options() or ()):
+        raise Unsupported("without KASAN nothing tells of memory used after it was freed")
+    by_name(["VFIO_IOMMU_MAP_DMA"], rejoined())
+
+
+def rejoined() -> Disruption:
+    """The group leaves its container, whose IOMMU goes with it, and joins it again."""
+
+    def steps(world):
+        out, into = group.left(world), group.joined(world)
+        return (out, *into, out, *into)
+
+    return Disruption(
+        "rejoined", ("container",), steps, alone("ok+ok+ok+ok+ok+ok"), frozenset({UNSET})
+    )
 
 
 def replaced() -> Disruption:

@@ -81,6 +81,15 @@ def test_a_fatal_find_excuses_no_other_death(result):
     assert judged(result, "7.3.4", [FATAL_FIND]).verdict == "failed"
 
 
+def test_a_find_excuses_the_hangs_that_it_names_and_no_others():
+    find = replace(FIND, hangs=("MAP_DMA did not return",))
+    hang = replace(death("hang", TITLE), text="hang: VFIO_IOMMU_MAP_DMA did not return within 5 s")
+    assert judged(hang, "7.3.4", [find]).verdict == "known"
+    assert judged(hang, "7.3.4", [FATAL_FIND]).verdict == "failed"
+    assert judged(replace(hang, text="hang: close group"), "7.3.4", [find]).verdict == "failed"
+    assert judged(replace(hang, test="t.py::test_other"), "7.3.4", [find]).verdict == "failed"
+
+
 def test_a_find_that_kills_one_kernel_excuses_no_death_of_another():
     assert judged(death("panic", TITLE), "6.1.176", [FATAL_FIND]).verdict == "failed"
     assert judged(failure(), "6.1.176", [FATAL_FIND]).verdict == "known"

@@ -7,7 +7,8 @@ One file ``fixtures/known/NAME.toml`` each, with its page in ``docs/finds/NAME.m
 * ``kernels``: beginnings of the releases on which it was seen;
 * ``fatal``: those among them, by their beginnings too, that it kills. There it excuses a panic
   too, when every splat that the console has is titled with one of the words that it says; never a
-  hang, nor a panic without a splat;
+  panic without a splat;
+* ``hangs``: words in the report of a hang, one of which is there; a find without them excuses none;
 * ``needs``: the option, such as ``CONFIG_KASAN``, without which a kernel does not show it. Where
   the kernel has it not, or its configuration is not known, a test that passes tells nothing;
 * ``chance``: true where it takes luck to see it. There too a test that passes tells nothing.
@@ -37,6 +38,7 @@ class Known:
     says: tuple[str, ...]
     kernels: tuple[str, ...]
     fatal: tuple[str, ...] = ()
+    hangs: tuple[str, ...] = ()
     needs: str = ""
     chance: bool = False
 
@@ -48,6 +50,10 @@ class Known:
 
     def explains(self, result: Result, release: str) -> bool:
         """Whether the failure is this fault and not another one."""
+        if result.oracle == "hang":
+            return self.concerns(result.test, release) and any(
+                words in result.text for words in self.hangs
+            )
         # Each fault that was found has to be this one: a known warning excuses no leak beside it.
         # Without a splat, the text of a death is the end of the console, which may say anything.
         died = result.oracle in FATAL

@@ -167,7 +167,7 @@ DISRUPTIONS = (
     Disruption(
         "unset_container",
         ("container", "legacy", "guest", "guest_open"),
-        lambda world: (ioctl(world.group, "VFIO_GROUP_UNSET_CONTAINER", decisive=True),),
+        lambda world: (group.left(world),),
         _by_users(group.LEAVING)
         + legal("EBUSY", "a device of the group is open", scenes=("legacy", "guest_open")),
         frozenset({UNSET}),

@@ -40,9 +40,17 @@ def _set_container(world: World) -> tuple[Step, ...]:
 
 
 def _set_iommu(world: World) -> tuple[Step, ...]:
-    kind = lib.VFIO_TYPE1v2_IOMMU
-    setting = ioctl(world.container, "VFIO_SET_IOMMU", kind, decisive=True)
-    return _into(world), setting, _out_of(world)
+    return _into(world), _given_iommu(world), _out_of(world)
+
+
+def joined(world: World) -> tuple[Step, ...]:
+    """Takes the group into the container, which gets its IOMMU."""
+    return _into(world, decisive=True), _given_iommu(world)
+
+
+def left(world: World) -> Step:
+    """Takes the group out of its container."""
+    return _out_of(world, decisive=True)
 
 
 def _into(world: World, *, decisive: bool = False) -> Step:
@@ -50,8 +58,12 @@ def _into(world: World, *, decisive: bool = False) -> Step:
     return ioctl(world.group, "VFIO_GROUP_SET_CONTAINER", container, decisive=decisive)
 
 
-def _out_of(world: World) -> Step:
-    return ioctl(world.group, "VFIO_GROUP_UNSET_CONTAINER")
+def _given_iommu(world: World) -> Step:
+    return ioctl(world.container, "VFIO_SET_IOMMU", lib.VFIO_TYPE1v2_IOMMU, decisive=True)
+
+
+def _out_of(world: World, *, decisive: bool = False) -> Step:
+    return ioctl(world.group, "VFIO_GROUP_UNSET_CONTAINER", decisive=decisive)
 
 
 def get_device_fd(world: World) -> tuple[Step, ...]:
@@ -137,7 +149,7 @@ OPERATIONS = (
     Operation(
         "VFIO_GROUP_UNSET_CONTAINER",
         _IN_CONTAINER,
-        lambda world: [ioctl(world.group, "VFIO_GROUP_UNSET_CONTAINER", decisive=True)],
+        lambda world: [left(world)],
         LEAVING,
         does=frozenset({UNSET}),
     ),
