@@ -9,6 +9,7 @@ from vfio_hw.race.catalogue.effects import (
     DETACHED,
     GONE,
     OPENED_GROUP,
+    RESET,
     UNLOADED,
     loses,
     resets,
@@ -104,7 +105,14 @@ OPERATIONS = (
         "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
         ("cdev",),
         lambda world: [attached(world)],
-        alone() + loses(CLOSED_DEVICE),
+        alone()
+        + loses(CLOSED_DEVICE)
+        + legal(
+            "EBUSY",
+            "pci_dev_reset_iommu_prepare() has cut off a function with ATS",
+            under=(RESET,),
+            kinds=("nvme",),
+        ),
     ),
     Operation(
         "VFIO_DEVICE_DETACH_IOMMUFD_PT",
