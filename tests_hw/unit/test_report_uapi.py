@@ -84,8 +84,8 @@ def test_the_page_says_what_is_not_judged_and_why():
     assert "* Both: `A x`, `A y`" in page
 
 
-def write(path, *entries: tuple[str, str]):
-    text = (f'[[unjudged]]\nwhy = "{why}"\nitems = ["{item}"]\n' for item, why in entries)
+def write(path, *entries: tuple[str, str], table="unjudged"):
+    text = (f'[[{table}]]\nwhy = "{why}"\nitems = ["{item}"]\n' for item, why in entries)
     path.write_text("".join(text))
     return path
 
@@ -106,6 +106,37 @@ def test_a_reason_goes_with_its_item(tmp_path):
 def test_a_reason_that_is_none_is_an_error(tmp_path, entries, error):
     with pytest.raises(HarnessError, match=error):
         unjudged.reasons(write(tmp_path / "x.toml", *entries), NAMES, {"A"})
+
+
+def refused(path, *entries: tuple[str, str]):
+    return write(path, *entries, table="refused")
+
+
+def test_what_is_refused_only_has_its_reason(tmp_path):
+    path = refused(tmp_path / "x.toml", ("B", "no such device"), ("A *", "not offered"))
+    reasons = unjudged.refusals(path, NAMES, {"A"})
+    assert reasons == {"B": "no such device", "A x": "not offered", "A y": "not offered"}
+    judged = {"A": {"edu": "PR"}, "B": {"edu": "R"}, "C": {"mtty": "R"}, "A x": {"none": "R"}}
+    page = list(uapi.lines(ITEMS, judged, {}, reasons))
+    at = page.index("## What is judged by its refusal only")
+    assert page[at + 2 : at + 5] == [
+        "* no such device: `B`",
+        "* for no reason that is known: `C`",
+        "* not offered: `A x`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "error"),
+    [
+        ([("A", "never")], "A is judged positive after all: take it out"),
+        ([("D *", "never")], "D \\* is no item of the headers: take it out"),
+        ([("B", "never"), ("B", "not now")], "B is there twice: take it out"),
+    ],
+)
+def test_a_reason_for_a_refusal_that_is_none_is_an_error(tmp_path, entries, error):
+    with pytest.raises(HarnessError, match=error):
+        unjudged.refusals(refused(tmp_path / "x.toml", *entries), NAMES, {"A"})
 
 
 @pytest.mark.parametrize("text", ["", "not toml", "[[unjudged]]\nitems = ['B']", "unjudged = 1"])

@@ -80,8 +80,22 @@ def _column(kinds: Sequence[str]) -> str:
     return "several" if len(kinds) > 1 else kinds[0] if kinds else "none"
 
 
-def lines(items: Sequence[Section], judged: Judged, why: Mapping[str, str]) -> Iterator[str]:
-    """The page, line by line."""
+def positive(judged: Judged) -> set[str]:
+    """The items of which a call succeeded somewhere."""
+    return {item for item, of in judged.items() if any("P" in letters for letters in of.values())}
+
+
+def lines(
+    items: Sequence[Section],
+    judged: Judged,
+    why: Mapping[str, str],
+    refused: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """The page, line by line.
+
+    :param why: by item, why nobody judges it.
+    :param refused: by item, why it is judged by refusals only.
+    """
     yield from _HEAD.splitlines()
     yield from _counts(items, judged, why)
     for section in items:
@@ -91,6 +105,7 @@ def lines(items: Sequence[Section], judged: Judged, why: Mapping[str, str]) -> I
         for name in section.items:
             cells = (judged.get(name, {}).get(kind, "") for kind in _COLUMNS)
             yield f"| `{name}` | {' | '.join(cells)} |"
+    yield from _refused(items, judged, refused or {})
     yield from _nobody(items, judged, why)
 
 
@@ -110,6 +125,16 @@ def _counts(items: Sequence[Section], judged: Judged, why: Mapping[str, str]) ->
         how = (sum(letter in of for of in found) for letter in _LETTERS.values())
         numbers = (len(section.items), len(found), *how)
         yield f"| {section.title} | {' | '.join(map(str, numbers))} |"
+
+
+def _refused(items: Sequence[Section], judged: Judged, why: Mapping[str, str]) -> Iterator[str]:
+    succeeded = positive(judged)
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for name in (name for section in items for name in section.items if name in judged):
+        if name not in succeeded:
+            by_reason[why.get(name, "for no reason that is known")].append(name)
+    yield from ("", "## What is judged by its refusal only", "")
+    yield from (f"* {reason}: {_code(names)}" for reason, names in by_reason.items())
 
 
 def _nobody(items: Sequence[Section], judged: Judged, why: Mapping[str, str]) -> Iterator[str]:

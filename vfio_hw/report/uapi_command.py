@@ -45,7 +45,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _uapi(args: argparse.Namespace) -> int:
     # They need the extension, which the other commands do without.
-    from vfio_hw.report.uapi import gathered, lines, with_met
+    from vfio_hw.report.uapi import gathered, lines, positive, with_met
     from vfio_hw.uapi.items import sections
 
     judged = gathered(args.results or [_latest()])
@@ -55,7 +55,8 @@ def _uapi(args: argparse.Namespace) -> int:
     items = sections()
     names = {name for section in items for name in section.items}
     why = unjudged.reasons(unjudged.FILE, names, judged.keys())
-    page = list(lines(items, judged, why))
+    refused = unjudged.refusals(unjudged.FILE, names, positive(judged))
+    page = list(lines(items, judged, why, refused))
     if args.check is None:
         print("\n".join(page))
         return 0
