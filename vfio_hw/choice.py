@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from vfio_hw import order, plan
+from vfio_hw.host.modules import IN_GUEST
 from vfio_hw.lazily import Lazily
 from vfio_hw.plan import Plan
 from vfio_hw.report.events import Event, Result, left
-from vfio_hw.report.known import known_finds
+from vfio_hw.report.known import killer, known_finds
 
 
 class Choice:
@@ -68,6 +69,16 @@ class Choice:
             items[:] = order.ordered(items, order.read(Path(self._config.option.order)))
         else:
             items[:] = order.known_last(items, self._release, known_finds())
+        if not os.environ.get(IN_GUEST) and not self._config.option.fatal:
+            self._spare(items)
+
+    def _spare(self, items: Sequence[pytest.Item]) -> None:
+        """A machine that is not a guest's is not taken down to show what is known."""
+        finds = known_finds()
+        for item in items:
+            if find := killer(item.nodeid, self._release, finds):
+                why = f"this kernel may die of it: docs/finds/{find.name}.md; --fatal runs it"
+                item.add_marker(pytest.mark.skip(reason=why))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if not session.config.option.collectonly and not self._plan:

@@ -64,6 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--after-splat", action="store_true", help="go on with a kernel that has shown a fault"
     )
+    group.addoption("--fatal", action="store_true", help="also tests this kernel may die of")
     group.addoption("--order", metavar="FILE", help="file that says which tests come first")
     group.addoption("--machine", metavar="NAME", help="of fixtures/machines, on which this runs")
     group.addoption(

@@ -11,15 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from vfio_hw.errors import Unsupported
 from vfio_hw.host import modules
 from vfio_hw.host.journal import ENDING
 from vfio_hw.host.state import VARIABLE
 from vfio_hw.plugin import IN_GUEST
 from vfio_hw.report.events import EventLog
+from vfio_hw.report.known import killer, known_finds
 from vfio_hw.session import PROJECT
 
 PLANTED = PROJECT / "tests_hw/pci/test_planted.py"
 QUICK = "tests_hw/pci/test_planted.py::test_quick"
+DEADLY = (
+    "tests_hw/lifecycle/test_last_put.py"
+    "::test_a_parent_is_there_until_the_close_that_lets_it_go_is_over"
+)
 TESTS = """
     import os, signal, time
     from pathlib import Path
@@ -174,6 +180,19 @@ def test_after_a_splat_the_kernel_gets_no_further_test_unless_asked(here, state)
     status, said = ended(here("--after-splat", QUICK)[0])
     assert status == 0, said
     state.remove("distrusted")
+
+
+def test_a_kernel_is_not_given_what_it_is_known_to_die_of(here):
+    """It is given the rest."""
+    if not killer(DEADLY, os.uname().release, known_finds()):
+        raise Unsupported(f"{os.uname().release} is not known to die of {DEADLY}")
+    process, results = here(DEADLY, QUICK)
+    status, said = ended(process)
+    assert status == 0, said
+    found = {each.test: each for each in EventLog(results / "events.jsonl").results()}
+    assert found[QUICK].verdict == "passed"
+    assert found[DEADLY].verdict == "skipped"
+    assert "parent-unloaded-before-last-put.md; --fatal runs it" in found[DEADLY].text
 
 
 def test_a_device_in_use_is_not_taken(here, card, interface):

@@ -4,14 +4,13 @@ Source: Documentation/core-api/cpu_hotplug.rst; Documentation/core-api/irq/irq-a
 """
 
 import os
-import re
-from pathlib import Path
 
 import pytest
 
 from vfio_hw.devices.edu import ACKNOWLEDGE, RAISE
 from vfio_hw.errors import Unsupported
 from vfio_hw.host import cpus
+from vfio_hw.host.interrupts import sent_to
 from vfio_hw.host.sysfs import write
 from vfio_hw.plugin import IN_GUEST
 from vfio_hw.uapi import lib
@@ -27,14 +26,6 @@ def cpu() -> int:
     if not os.environ.get(IN_GUEST):
         raise Unsupported("processors are taken away in a guest only")
     return cpus.removable()
-
-
-def sent_to(device: str) -> Path:
-    """What says to which processor the only interrupt of a device goes."""
-    lines = Path("/proc/interrupts").read_text()
-    number = re.search(rf"^ *(\d+):.*vfio-\w+(?:\[\d+\])?\({device}\)", lines, re.MULTILINE)
-    assert number, f"{device} is not in /proc/interrupts"
-    return Path(f"/proc/irq/{number[1]}/smp_affinity_list")
 
 
 @pytest.mark.promise("P8")

@@ -6,7 +6,7 @@ import pytest
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.report.events import Result
-from vfio_hw.report.known import FATAL, Known, judged, known_finds, vanished
+from vfio_hw.report.known import FATAL, Known, judged, killer, known_finds, vanished
 
 FIND = Known(
     "map-nothing",
@@ -79,6 +79,13 @@ def test_a_fatal_find_excuses_the_panic_that_its_splat_explains():
 )
 def test_a_fatal_find_excuses_no_other_death(result):
     assert judged(result, "7.3.4", [FATAL_FIND]).verdict == "failed"
+
+
+def test_a_test_that_may_kill_a_kernel_is_told_by_its_find():
+    finds, test = [FIND, FATAL_FIND], "t.py::test_map[edu-compat]"
+    assert killer(test, "7.3.4", finds) == FATAL_FIND
+    assert killer(test, "6.1.176", finds) is None
+    assert killer("t.py::test_other", "7.3.4", finds) is None
 
 
 def test_a_find_excuses_the_hangs_that_it_names_and_no_others():

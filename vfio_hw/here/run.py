@@ -52,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="give the kernel further tests after it has shown a fault",
     )
+    group.add_argument(
+        "--fatal",
+        action="store_true",
+        help="run also the tests of known finds that this kernel may die of",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,6 +127,7 @@ class _Run:
         deadline = args.test_deadline or deadline_for(args.race_budget or RACE_BUDGET)
         own = [f"--test-deadline={deadline}", *(["--quick"] if args.quick else [])]
         own += ["--after-splat"] if args.after_splat else []
+        own += ["--fatal"] if args.fatal else []
         line = pytest_line(
             seed=seed,
             race_budget=args.race_budget,

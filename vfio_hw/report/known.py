@@ -85,6 +85,12 @@ def judged(result: Result, release: str, finds: Iterable[Known]) -> Result:
     return result
 
 
+def killer(test: str, release: str, finds: Iterable[Known]) -> Known | None:
+    """The find that may take a kernel of this release down when this test runs."""
+    fatal = (find for find in finds if _of_series(release, find.fatal))
+    return next((find for find in fatal if find.concerns(test, release)), None)
+
+
 def vanished(
     results: Sequence[Result], release: str, finds: Iterable[Known], options: Collection[str]
 ) -> list[str]:
