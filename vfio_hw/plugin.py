@@ -19,6 +19,7 @@ from vfio_hw.here import session
 from vfio_hw.host import modules, writer
 from vfio_hw.host.text import printable_lines
 from vfio_hw.oracle import Finding, Oracles
+from vfio_hw.port import port_of
 from vfio_hw.race import hang
 from vfio_hw.report.events import Event, send
 from vfio_hw.report.known import known_finds
@@ -61,9 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--quick", action="store_true", help="each test once, with parameters drawn by the seed"
     )
-    group.addoption(
-        "--after-splat", action="store_true", help="go on with a kernel that has shown a fault"
-    )
+    group.addoption("--after-splat", action="store_true", help="go on after the kernel's faults")
     group.addoption("--fatal", action="store_true", help="also tests this kernel may die of")
     group.addoption("--order", metavar="FILE", help="file that says which tests come first")
     group.addoption("--machine", metavar="NAME", help="of fixtures/machines, on which this runs")
@@ -108,7 +107,7 @@ class _Judge:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._port = Path(config.option.events) if config.option.events else None
+        self._port = port_of(config)
         self._oracles: Oracles | None = None
         self._watchdog: Watchdog | None = None
         self._here: session.Session | None = None
@@ -143,7 +142,8 @@ class _Judge:
         option = self._config.option
         self._watchdog = Watchdog(
             option.test_deadline or deadline_for(option.race_budget),
-            self._port,
+            # Which it keeps open, and has alone where there is a quicker one.
+            Path(option.events) if option.events else None,
             supervised=in_guest and self._port is not None,
         )
         self._config.add_cleanup(self._watchdog.stop)

@@ -12,15 +12,10 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NoReturn
 
 from vfio_hw.errors import HarnessError, Unsupported
-from vfio_hw.host.sysfs import attribute
-
-NAME = "vfio-hw.requests"
-PORTS = Path("/sys/class/virtio-ports")
-NODES = Path("/dev")
+from vfio_hw.host.virtio_port import REQUESTS, node_of
 
 Object = dict[str, Any]
 _AT_ONCE = 1 << 16
@@ -170,18 +165,13 @@ def reached() -> Iterator[Hypervisor]:
     :raises Unsupported: this is no guest of the harness's, its kernel has no virtio console, or
         this user is not root.
     """
-    for port in PORTS.glob("*"):
-        if attribute(port / "name") == NAME:
-            node = NODES / port.name
-            try:
-                descriptor = os.open(node, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-            except PermissionError:
-                raise Unsupported(
-                    f"{node} is not for user {os.geteuid()}: run it as root"
-                ) from None
-            break
-    else:
+    node = node_of(REQUESTS)
+    if node is None:
         raise Unsupported("no port to the machine around this one: it is no guest of vfio-hw's")
+    try:
+        descriptor = os.open(node, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+    except PermissionError:
+        raise Unsupported(f"{node} is not for user {os.geteuid()}: run it as root") from None
     # What nobody was there to read any more is not for this test.
     with contextlib.suppress(BlockingIOError):
         while os.read(descriptor, _AT_ONCE):

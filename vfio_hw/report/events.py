@@ -33,6 +33,7 @@ import json
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ from typing import Any
 from vfio_hw.errors import HarnessError
 
 Event = dict[str, Any]
+# Seconds.
+_PATIENCE, _POLL = 10.0, 0.001
 PORT = Path("/dev/ttyS1")
 """Where events leave a guest."""
 WRITES = "in write to "
@@ -89,14 +92,29 @@ def result_of(event: Event) -> Result:
 
 
 def send(port: Path, event: Event) -> None:
-    """Write an event to the port on which it leaves a guest; whole when this returns."""
-    descriptor = opened(port, os.O_WRONLY | os.O_APPEND)
+    """Write an event to the port on which it leaves a guest; whole when this returns.
+
+    :raises OSError: it can not be written, or another has the port for 10 s.
+    """
+    descriptor = _opened_alone(port)
     try:
         data = _short(event)
         while data:
             data = data[os.write(descriptor, data) :]
     finally:
         os.close(descriptor)
+
+
+def _opened_alone(port: Path) -> int:
+    # A virtio port has one who writes at a time: the others are told EBUSY.
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return opened(port, os.O_WRONLY | os.O_APPEND)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > end:
+                raise
+        time.sleep(_POLL)
 
 
 def _short(event: Event) -> bytes:

@@ -24,7 +24,7 @@ _PANIC = b"Kernel panic - not syncing"
 _TERMINATED = "terminating on signal"
 # Why a guest ends that was reset by its monitor.  Source: ShutdownCause in QEMU's QMP Reference.
 _RESET_ASKED = "host-qmp-system-reset"
-_CONSOLE, _EVENTS, _OUTPUT, _MONITOR, _REQUESTS = range(5)
+_CONSOLE, _EVENTS, _OUTPUT, _QUICK_EVENTS, _MONITOR, _REQUESTS = range(6)
 # A panic prints its trace after the sentence that we recognise it by.
 _LAST_WORDS = 3.0
 
@@ -65,7 +65,7 @@ class _Life:
         self._guest, self._out, self._deadlines = guest, out, deadlines
         self._on_event, self._on_output = on_event, on_output
         self.stop = threading.Event()
-        self._console, self._pending = bytearray(), b""
+        self._console, self._pending = bytearray(), {_EVENTS: b"", _QUICK_EVENTS: b""}
         self._status: int | None = None
         self._booted = self._spoken = self._unusable = self._ended_itself = False
         self._reset = False
@@ -107,7 +107,8 @@ class _Life:
                 # Late is only a guest that has nothing to say: it may be us who were not listening.
                 if left <= 0 and not ready:
                     return
-                for key, _ in ready:
+                # That the guest has ended comes by the serial port, when all else has been said.
+                for key, _ in sorted(ready, key=lambda each: each[0].data == _EVENTS):
                     if key.data == _MONITOR:
                         self._monitored(selector, monitor, requests)
                     elif key.data == _REQUESTS:
@@ -151,7 +152,7 @@ class _Life:
         elif port == _OUTPUT:
             self._on_output(data)
         else:
-            *lines, self._pending = (self._pending + data).split(b"\n")
+            *lines, self._pending[port] = (self._pending[port] + data).split(b"\n")
             for line in lines:
                 self._event(line)
 

@@ -49,7 +49,7 @@ class Powered:
 
     process: subprocess.Popen[bytes]
     ports: Sequence[int]
-    """Where its ports are read: console, events, the command's output."""
+    """Where its ports are read: console, events, the command's output, events once more."""
     monitor: socket.socket
     requests: socket.socket
     """Where the guest asks for something; does not block."""
@@ -83,7 +83,7 @@ def power_on(guest: Guest, said: Path) -> Powered:
         file.write(content)
     sizes = {**guest.topology.disks, **guest.topology.memories}
     images = {name: _image(guest, name, size) for name, size in sizes.items()}
-    pipes = [os.pipe() for _ in range(3)]
+    pipes = [os.pipe() for _ in range(4)]
     theirs = [pipe[1] for pipe in pipes]
     for port in theirs:
         with contextlib.suppress(PermissionError):  # the system allows its users less

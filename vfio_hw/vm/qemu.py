@@ -10,8 +10,9 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.vm.topology import Topology
 
 PROGRAM = "qemu-system-x86_64"
-# What a guest finds the port for its requests by, in /sys/class/virtio-ports/*/name.
-REQUESTS = "vfio-hw.requests"
+# What a guest finds its ports by, in /sys/class/virtio-ports/*/name: vfio_hw/host/virtio_port.py.
+REQUESTS, EVENTS = "vfio-hw.requests", "vfio-hw.events"
+_SERIAL = 3
 
 
 def program() -> str:
@@ -50,7 +51,8 @@ def command_line(
 ) -> list[str]:
     """QEMU's arguments for a guest whose root is the host's, read-only.
 
-    :param ports: descriptors to write to: the console, the events, the command's output.
+    :param ports: descriptors to write to: the console, the events, the command's output, and the
+        events of a guest that can write them quicker.
     :param monitor: a socket, for QEMU's own protocol.
     :param requests: a socket, for what the guest asks of its machine.
     :param accelerator: ``kvm`` or ``tcg``.
@@ -79,11 +81,13 @@ def command_line(
     ]
     for number, descriptor in enumerate(ports):
         line += ["-chardev", f"file,id=port{number},path=/proc/self/fd/{descriptor}"]
-        line += ["-serial", f"chardev:port{number}"]
+        line += ["-serial", f"chardev:port{number}"] if number < _SERIAL else []
     line += ["-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control"]
     line += ["-chardev", f"socket,id=requests,fd={requests}"]
-    line += ["-device", "virtio-serial-pci,id=requests-bus,addr=03.0,max_ports=2"]
+    line += ["-device", "virtio-serial-pci,id=requests-bus,addr=03.0,max_ports=3"]
     line += ["-device", f"virtserialport,bus=requests-bus.0,chardev=requests,name={REQUESTS}"]
+    for number in range(_SERIAL, len(ports)):
+        line += ["-device", f"virtserialport,bus=requests-bus.0,chardev=port{number},name={EVENTS}"]
     for name in topology.disks:
         # Nobody else has it, and what an emulated disk is told to sync only has to outlive QEMU.
         options = "format=raw,cache=unsafe,file.locking=off"
