@@ -125,7 +125,7 @@ def test_an_iommu_is_there_until_the_last_request_to_its_container_is_over(
 ):
     """Memory is mapped in a container while its only group leaves it, and joins it again."""
     if "CONFIG_KASAN" not in (kconfig.options() or ()):
-        raise Unsupported("without KASAN nothing tells of memory used after it was freed")
+        raise Unsupported("without KASAN what was freed is used unseen, and kills the guest later")
     by_name(["VFIO_IOMMU_MAP_DMA"], rejoined())
 
 

@@ -93,8 +93,17 @@ def test_a_find_excuses_the_hangs_that_it_names_and_no_others():
     hang = replace(death("hang", TITLE), text="hang: VFIO_IOMMU_MAP_DMA did not return within 5 s")
     assert judged(hang, "7.3.4", [find]).verdict == "known"
     assert judged(hang, "7.3.4", [FATAL_FIND]).verdict == "failed"
+    other = replace(hang, findings=[TITLE, "leaks: module vfio: references: 0 -> 1"])
+    assert judged(other, "7.3.4", [find]).verdict == "failed"
     assert judged(replace(hang, text="hang: close group"), "7.3.4", [find]).verdict == "failed"
     assert judged(replace(hang, test="t.py::test_other"), "7.3.4", [find]).verdict == "failed"
+
+
+def test_of_a_panic_of_corrupted_memory_the_first_splat_counts():
+    find, other = replace(FATAL_FIND, corrupts=True), "kernel log: WARNING in another_place"
+    assert judged(death("panic", TITLE, other), "7.3.4", [find]).verdict == "known"
+    assert judged(death("panic", other, TITLE), "7.3.4", [find]).verdict == "failed"
+    assert judged(death("panic"), "7.3.4", [find]).verdict == "failed"
 
 
 def test_a_find_that_kills_one_kernel_excuses_no_death_of_another():

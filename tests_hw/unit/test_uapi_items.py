@@ -95,6 +95,10 @@ def test_each_flag_of_a_mapping_is_an_item():
     assert list(named("VFIO_IOMMU_MAP_DMA", (flags,)))[1:] == expected
 
 
+def test_a_refusal_of_all_bits_at_once_says_nothing_of_those_that_have_names():
+    assert list(named("VFIO_IOMMU_MAP_DMA", (0xFFFFFFFF,))) == ["VFIO_IOMMU_MAP_DMA"]
+
+
 def test_every_name_that_a_call_finds_is_an_item():
     known = {name for section in sections() for name in section.items}
     for family in FAMILIES:

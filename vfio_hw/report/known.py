@@ -8,7 +8,10 @@ One file ``fixtures/known/NAME.toml`` each, with its page in ``docs/finds/NAME.m
 * ``fatal``: those among them, by their beginnings too, that it kills. There it excuses a panic
   too, when every splat that the console has is titled with one of the words that it says; never a
   panic without a splat;
-* ``hangs``: words in the report of a hang, one of which is there; a find without them excuses none;
+* ``hangs``: words that are said of a hang: one of them is in its report, and each fault that was
+  found beside it has one of these or of ``says``; a find without them excuses no hang;
+* ``corrupts``: true where memory is used that may be another's: of a panic the first splat has to
+  be titled with one of the words, and what came after it is not to be foreseen;
 * ``needs``: the option, such as ``CONFIG_KASAN``, without which a kernel does not show it. Where
   the kernel has it not, or its configuration is not known, a test that passes tells nothing;
 * ``chance``: true where it takes luck to see it. There too a test that passes tells nothing.
@@ -41,6 +44,7 @@ class Known:
     hangs: tuple[str, ...] = ()
     needs: str = ""
     chance: bool = False
+    corrupts: bool = False
 
     def concerns(self, test: str, release: str) -> bool:
         """Whether the test shows it on a kernel of this release."""
@@ -50,20 +54,21 @@ class Known:
 
     def explains(self, result: Result, release: str) -> bool:
         """Whether the failure is this fault and not another one."""
-        if result.oracle == "hang":
-            return self.concerns(result.test, release) and any(
-                words in result.text for words in self.hangs
-            )
         # Each fault that was found has to be this one: a known warning excuses no leak beside it.
         # Without a splat, the text of a death is the end of the console, which may say anything.
         died = result.oracle in FATAL
         faults = result.findings or ([] if died else [result.text])
         kills = result.oracle == "panic" and bool(faults) and _of_series(release, self.fatal)
+        hangs = result.oracle == "hang" and any(words in result.text for words in self.hangs)
+        said = (*self.says, *self.hangs) if hangs else self.says
         return (
             result.verdict == "failed"
-            and (not died or kills)
+            and (not died or kills or hangs)
             and self.concerns(result.test, release)
-            and all(any(words in fault for words in self.says) for fault in faults)
+            and all(
+                any(words in fault for words in said)
+                for fault in (faults[:1] if kills and self.corrupts else faults)
+            )
         )
 
 

@@ -4,6 +4,8 @@ Taken from the declarations. A constant that is declared anew with such a name i
 once; one that begins a new family needs an entry here.
 """
 
+import functools
+import operator
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -34,7 +36,12 @@ class Family:
         self.values.update({n: getattr(lib, n) for n in _CONSTANTS if pattern.fullmatch(n)})
 
     def named(self, value: int) -> Iterator[str]:
-        """The constants that a value of the member stands for."""
+        """The constants that a value of the member stands for.
+
+        Of bits: none, where there are others among them; what is refused then is the others.
+        """
+        if self.bits and value & ~functools.reduce(operator.or_, self.values.values(), 0):
+            return
         for name, own in self.values.items():
             # Of devices that are not PCI: the same numbers, for other things.
             if not name.startswith(("VFIO_CCW_", "VFIO_AP_")) and (

@@ -23,17 +23,7 @@ _AT_ONCE = 1 << 16
 
 Object = dict[str, Any]
 
-_COMMANDS = frozenset(
-    {
-        "device_add",
-        "device_del",
-        "inject-nmi",
-        "qom-list",
-        "query-hotpluggable-cpus",
-        "query-kvm",
-        "system_reset",
-    }
-)
+_COMMANDS = frozenset({"device_add", "device_del", "inject-nmi", "qom-list", "system_reset"})
 # Those of the monitor for people, by their first words.
 _FOR_PEOPLE = "human-monitor-command"
 _LINES = frozenset({"pcie_aer_inject_error"})

@@ -9,8 +9,8 @@ from vfio_hw.race.catalogue.effects import (
     DETACHED,
     GONE,
     OPENED_GROUP,
-    RESET,
     UNLOADED,
+    cut_off,
     loses,
     resets,
 )
@@ -105,14 +105,7 @@ OPERATIONS = (
         "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
         ("cdev",),
         lambda world: [attached(world)],
-        alone()
-        + loses(CLOSED_DEVICE)
-        + legal(
-            "EBUSY",
-            "pci_dev_reset_iommu_prepare() has cut off a function with ATS",
-            under=(RESET,),
-            kinds=("nvme",),
-        ),
+        alone() + loses(CLOSED_DEVICE) + cut_off(),
     ),
     Operation(
         "VFIO_DEVICE_DETACH_IOMMUFD_PT",

@@ -42,6 +42,12 @@ def loses(*effects: str) -> tuple[Legal, ...]:
     return legal("EBADF skipped", why, under=effects)
 
 
+def cut_off() -> tuple[Legal, ...]:
+    """A reset refuses whoever would give the device an IOMMU meanwhile."""
+    why = "linux/vfio.h, VFIO_DEVICE_ATTACH_IOMMUFD_PT; iommu_attach_group() for a container too"
+    return legal("EBUSY", why, under=(RESET,), kinds=RESETTABLE)
+
+
 def resets(answer: str = "EAGAIN", under: tuple[str, ...] = (REMOVED, RESET)) -> tuple[Legal, ...]:
     """What may come of a call that tries to reset the function, which it does not wait for."""
     why = "pci_try_reset_function() says EAGAIN while the device's lock is held: an unbind, a reset"

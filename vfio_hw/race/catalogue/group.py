@@ -12,6 +12,7 @@ from vfio_hw.race.catalogue.effects import (
     SET,
     UNLOADED,
     UNSET,
+    cut_off,
     loses,
     resets,
 )
@@ -132,6 +133,7 @@ OPERATIONS = (
         alone()
         + legal("ENODEV", "vfio_group_ioctl_set_container(): no IOMMU group is left", under=GONE)
         + legal("EINVAL", "the group is in a container", under=SET)
+        + cut_off()
         + loses(CLOSED_GROUP, CLOSED_CONTAINER),
         does=frozenset({SET, UNSET}),
     ),
@@ -143,6 +145,7 @@ OPERATIONS = (
         + legal("EINVAL", f"the container has no group: {_REVOKED}", under=GONE)
         + legal("EINVAL", "the container has no group, it is closed", under=CLOSED_GROUP)
         + legal("EINVAL", "the container has no group, it left", under=UNSET)
+        + cut_off()
         + loses(CLOSED_CONTAINER),
         does=frozenset({SET, UNSET}),
     ),
