@@ -16,6 +16,7 @@ def programs(tmp_path, monkeypatch):
     directory.mkdir()
     monkeypatch.setenv("PATH", str(directory))
     monkeypatch.setenv(VARIABLE, str(tmp_path / "state"))
+    monkeypatch.setenv("VFIO_HW_CACHE", str(tmp_path / "cache"))
 
     def only(*names: str) -> None:
         for name in names:

@@ -65,8 +65,9 @@ def built() -> list[Kernel]:
     One that no name stands for any more, because its fragments have changed or a newer source has
     come, goes by its version.
 
-    :raises HarnessError: there is no gcc to have built them with.
+    :raises HarnessError: there is no gcc to have built them with, or to build one.
     """
+    store.compiler()
     current = (known(name) for name in NAMES)
     return store.built({kernel.directory: kernel.name for kernel in current if kernel})
 
