@@ -70,7 +70,6 @@ def recipe(package: Package, fragments: tuple[str, ...], text: str) -> Recipe:
 
     :raises HarnessError: there is no gcc.
     """
-    tools.require([("gcc", "gcc")], "building a kernel")
     asked = "\n".join([text, *profiling.variables(fragments)])
     return Recipe(
         package=package,
@@ -82,7 +81,11 @@ def recipe(package: Package, fragments: tuple[str, ...], text: str) -> Recipe:
 
 
 def compiler() -> str:
-    """The line in which gcc names its version."""
+    """The line in which gcc names its version.
+
+    :raises HarnessError: there is no gcc.
+    """
+    tools.require([("gcc", "gcc")], "building a kernel")
     said = tools.run(["sh", "-c", "gcc -v 2>&1"], "asking gcc for its version", timeout=30)
     return next((line for line in said.splitlines() if line.startswith("gcc version")), said)
 
