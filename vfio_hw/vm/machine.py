@@ -17,6 +17,7 @@ from vfio_hw.vm.outcome import Deadlines, Ending, GuestRun
 from vfio_hw.vm.power import PORT_SIZE, Guest, Powered, power_on
 from vfio_hw.vm.qmp import Qmp
 from vfio_hw.vm.requests import Requests
+from vfio_hw.vm.stalled import stalled
 
 _ALIVE = b"Linux version"
 _PANIC = b"Kernel panic - not syncing"
@@ -68,7 +69,7 @@ class _Life:
         self._console, self._pending = bytearray(), {_EVENTS: b"", _QUICK_EVENTS: b""}
         self._status: int | None = None
         self._booted = self._spoken = self._unusable = self._ended_itself = False
-        self._reset = False
+        self._reset = self._stalled = False
         self._failure = ""
         self._started = self._heard = time.monotonic()
         self._panicked_at: float | None = None
@@ -106,6 +107,7 @@ class _Life:
                 requests.go_on()
                 # Late is only a guest that has nothing to say: it may be us who were not listening.
                 if left <= 0 and not ready:
+                    self._stalled = self._guest.accelerator == "tcg" and stalled(monitor)
                     return
                 # That the guest has ended comes by the serial port, when all else has been said.
                 for key, _ in sorted(ready, key=lambda each: each[0].data == _EVENTS):
@@ -215,6 +217,11 @@ class _Life:
             return Ending.CUT_OFF, f"the guest had run for {self._deadlines.whole:g} s, its limit"
         if self._unusable:
             return Ending.HUNG, "the guest was unusable and did not end itself"
+        if self._stalled:
+            return (
+                Ending.CUT_OFF,
+                "no processor of the guest had a timer left: the emulator's fault",
+            )
         stage = "after it booted" if self._booted else "while it booted"
         return Ending.HUNG, f"the guest said nothing more {stage}, until the deadline"
 

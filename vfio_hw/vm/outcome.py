@@ -13,7 +13,7 @@ class Ending(enum.Enum):
     HUNG = "hung"  # nothing more came before a deadline: on the kernel too
     NO_BOOT = "no boot"  # QEMU failed or no kernel spoke: a verdict on the machine
     RESET = "reset"  # by QEMU, which the guest had asked for it: on neither
-    CUT_OFF = "cut off"  # QEMU failed later, was killed, or ran for too long: on neither
+    CUT_OFF = "cut off"  # QEMU failed later, was killed, stalled, or ran too long: on neither
 
     @property
     def of_kernel(self) -> bool:
