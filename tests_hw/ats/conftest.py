@@ -16,6 +16,7 @@ from vfio_hw.host.iommu import EXTENDED_ATS, extended_capabilities
 from vfio_hw.host.pci import PciFunction
 
 _VIRTIO_RNG = "1AF4:1044"
+_PROMPT = 10.0
 
 
 def has_ats(function: PciFunction) -> bool:
@@ -52,9 +53,9 @@ def resetting(reset: Callable[[], object]) -> Iterator[Future[object]]:
 
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(run)
-        began.wait()
+        assert began.wait(_PROMPT)
         yield future
-        future.result()
+        future.result(_PROMPT)
 
 
 def answers(future: Future[object], *acts: Callable[[], int]) -> list[int]:
