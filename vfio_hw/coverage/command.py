@@ -60,7 +60,11 @@ def _add_instead(parser: argparse.ArgumentParser) -> None:
         help="of the command (default: %(default)g)",
     )
     group.add_argument(
-        "--read", type=Path, metavar="RESULTS", help="run nothing: tell of an earlier run"
+        "--read",
+        nargs="+",
+        type=Path,
+        metavar="RESULTS",
+        help="run nothing: tell of earlier runs, of this kernel on several machines together",
     )
     group.add_argument(
         "--compare",
@@ -79,7 +83,7 @@ def coverage(args: argparse.Namespace) -> int:
         _print(table.compared(one, other, names))
         return run.OK
     if args.read:
-        _tell(_recorded(args.read), args)
+        _tell(_together(args.read), args)
         return run.OK
     if args.instead and not args.rest:
         print("vfio-hw: --command: name the command after --", file=sys.stderr)
@@ -145,6 +149,23 @@ def _recorded(path: Path) -> Coverage:
     record = path / _RECORD
     # A run that was killed has not come to write it, nor has vfio-hw run.
     return counts.read(record) if record.exists() else gcov.gathered(path)
+
+
+def _together(paths: Iterable[Path]) -> Coverage:
+    """What earlier runs reached, of one kernel's source: on several machines, say.
+
+    :raises HarnessError: they are of different sources, whose lines are not the same ones.
+    """
+    found = Coverage()
+    for path in paths:
+        other = _recorded(path)
+        if found.source and other.source != found.source:
+            raise HarnessError(
+                f"{path} is of another source, {other.source}, than the runs before it,"
+                f" {found.source}: name runs of one kernel"
+            )
+        found.add(other)
+    return found
 
 
 def _short(path: Path) -> str:
