@@ -6,10 +6,10 @@ import pytest
 
 from tests_hw.unit.conftest import SESSION, STARTED, UNUSABLE, WARNING, WHOLE, finished
 from vfio_hw.errors import MachineLost
+from vfio_hw.host.timers import STOPPED
 from vfio_hw.oracle.splats import splats
 from vfio_hw.report.events import Result
 from vfio_hw.vm.machine import Ending
-from vfio_hw.watchdog.timers import STOPPED
 
 CUT_OFF = ([SESSION, STARTED], "", Ending.CUT_OFF, None)
 

@@ -16,6 +16,7 @@ from typing import Self
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import process
 from vfio_hw.host.sysfs import Told, about_to_write, has_written, refused
+from vfio_hw.host.timers import stopped_here as timers_stopped
 from vfio_hw.host.writer import ENDED, STARTED, Writer, taken
 
 _START_DEADLINE = 10.0
@@ -76,15 +77,17 @@ class BlockingWrite:
         """The write succeeds within ``deadline`` seconds.
 
         :raises KernelRefused: with its errno.
-        :raises KernelSplat: it did not return in time; says where in the kernel it is.
+        :raises KernelSplat: it did not return in time; says where in the kernel it is, and which
+            timers have stopped.
         """
         answer = self.wait(deadline)
         if answer is None:
-            raise KernelSplat(
+            timers = timers_stopped()
+            text = (
                 f"write of {self.text.strip()!r} to {self.path} did not return within"
-                f" {deadline:g} s, look for who holds the device open: {self.stack()}",
-                oracle="hang",
+                f" {deadline:g} s, look for who holds the device open: {self.stack()}"
             )
+            raise KernelSplat("\n".join([text, *timers]), oracle="hang")
         if answer:
             raise refused(answer, self.path, self.text)
 

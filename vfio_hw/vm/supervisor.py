@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vfio_hw.errors import MachineLost
+from vfio_hw.host.timers import STOPPED
 from vfio_hw.plan import Plan
 from vfio_hw.report.events import Aside, EventLog, Result, result_of
 from vfio_hw.vm import machine
@@ -18,7 +19,6 @@ from vfio_hw.vm.ending import Splat, explained, lines_of, result_of_end
 from vfio_hw.vm.losses import Losses, Stopped, Supervised
 from vfio_hw.vm.machine import Deadlines, Ending, Guest, GuestRun
 from vfio_hw.vm.progress import MOST_KILLED, Progress
-from vfio_hw.watchdog.timers import STOPPED
 
 # What the kernel says when a processor sleeps although its timer is due. The timer is emulated.
 _TIMER_STOPPED = ("timer wakeup didn't happen", STOPPED)

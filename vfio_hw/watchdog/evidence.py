@@ -10,9 +10,9 @@ from pathlib import Path
 
 from vfio_hw.host.process import PROC, Task, of_family, tasks
 from vfio_hw.host.questions import answers
+from vfio_hw.host.timers import stopped
 from vfio_hw.oracle.holders import holders
 from vfio_hw.watchdog.log import Log
-from vfio_hw.watchdog.timers import stopped
 
 #: Seconds that all the evidence may take; a kernel that answers needs a small part of it.
 LONGEST = 30.0

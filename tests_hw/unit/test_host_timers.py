@@ -2,8 +2,8 @@
 
 import os
 
-from vfio_hw.watchdog import timers
-from vfio_hw.watchdog.timers import STOPPED, late, stopped
+from vfio_hw.host import timers
+from vfio_hw.host.timers import STOPPED, late, stopped
 
 LISTED = """Timer List Version: v0.10
 HRTIMER_MAX_CLOCK_BASES: 8
@@ -48,3 +48,13 @@ def test_the_timer_of_a_processor_that_runs_has_stopped(monkeypatch):
 def test_a_processor_that_runs_nothing_has_no_stopped_timer():
     silent = "(did not answer within 2 s)"
     assert stopped(lambda q: LISTED if q == timers.TIMERS.read_text else silent) == []
+
+
+def test_a_list_that_was_read_here_is_not_read_by_another_process(monkeypatch, tmp_path):
+    (tmp_path / "timer_list").write_text(LISTED)
+    monkeypatch.setattr(timers, "TIMERS", tmp_path / "timer_list")
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cpus: None)
+    (line,) = timers.stopped_here()
+    assert line.startswith(f"the timer of processor 1 {STOPPED}")
+    monkeypatch.setattr(timers, "TIMERS", tmp_path / "none")
+    assert timers.stopped_here() == []
