@@ -127,7 +127,7 @@ cat /tmp/doctor
 """
 WITHOUT = """
 modules=/lib/modules/$(uname -r)
-cp -aL $modules /tmp/modules; rm $modules; mv /tmp/modules $modules
+cp -a $modules/. /tmp/modules; rm $modules; mv /tmp/modules $modules
 find $modules -name vfio-pci.ko* -delete; depmod
 """
 
