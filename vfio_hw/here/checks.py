@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.here.check import GOOD, NOT_HERE, NOTE, Check
+from vfio_hw.here.group_check import viability
 from vfio_hw.here.leftovers import leftovers
 from vfio_hw.here.rights import LIMITS, LOCKED, RULES, closed, lockable
 from vfio_hw.host import kconfig, modules
@@ -14,7 +15,7 @@ from vfio_hw.host.iommu import interrupts_remapped
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.safety import Safety
 from vfio_hw.host.sysfs import attribute, is_there, names_in
-from vfio_hw.host.tree import Listed, functions, listed, mdev_parents
+from vfio_hw.host.tree import Listed, functions, listed, mdev_parents, other_members
 from vfio_hw.oracle.kernel_log import KernelLog
 
 # Source: Documentation/admin-guide/tainted-kernels.rst, as bits.
@@ -134,8 +135,9 @@ def _log() -> Check:
 
 
 def _groups() -> Iterator[Check]:
-    safety = Safety()
+    safety = Safety(claim=False)
     found: list[Listed] = [listed(function, safety) for function in functions()]
+    yield viability(found, other_members())
     known = [each for each in found if each.function.kind]
     free = [each.function for each in known if not each.obstacles]
     taken = [each for each in known if each.obstacles]

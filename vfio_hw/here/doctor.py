@@ -1,8 +1,8 @@
 """`vfio-hw doctor`: can a run take place, in a guest and on this machine, and if not, why."""
 
 import argparse
-import json
 
+from vfio_hw.here.as_json import as_json
 from vfio_hw.here.check import NO_GUEST, NOT_HERE, Check
 from vfio_hw.here.checks import checks_here
 from vfio_hw.here.guest_checks import guest_checks
@@ -16,7 +16,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "doctor",
         help="can a run take place here, and if not, what to do",
-        description="Looks at everything that a run needs, and changes nothing.",
+        description="Looks at everything that a run needs; changes nothing, and claims no disk.",
         epilog="Exit status: 0 a run in a guest is possible, with --here a run on this machine; 3"
         " it is not.",
     )
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     }
     if args.json:
         whole = {"checks": [check.as_json() for check in checks], "possible": possible}
-        print(json.dumps(whole, indent=2))
+        print(as_json(whole))
     else:
         for check in checks:
             print(line(check))

@@ -1,10 +1,12 @@
 """`vfio-hw list`: what is in this machine, and what of it could be tested."""
 
 import argparse
-import json
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+from vfio_hw.here.as_json import as_json
+from vfio_hw.host.pci import KINDS
 from vfio_hw.host.safety import Safety
 from vfio_hw.host.text import printable
 from vfio_hw.host.tree import Listed, functions, group_type, listed, mdev_parents, other_members
@@ -16,8 +18,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "list",
         help="the devices of this machine, and what of them could be tested",
         description="Shows the PCI functions of this machine by IOMMU group, their drivers, whether"
-        " they could be tested and why not, and the mediated devices. Changes nothing; as root it"
-        " sees more: what is open in other users' processes, and what is on the disks.",
+        " they could be tested and why not, and the mediated devices. Changes nothing, and claims"
+        " no disk; as root it sees more: what is open in other users' processes, and what is on the"
+        " disks.",
         epilog="Exit status: 0, also when nothing can be tested.",
     )
     parser.add_argument("--json", action="store_true", help="for a program")
@@ -26,18 +29,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Show it."""
-    safety = Safety()
+    safety = Safety(claim=False)
     found = [listed(function, safety) for function in functions()]
     parents, others = mdev_parents(), other_members()
     if args.json:
-        groups = [{"group": number, "others": names} for number, names in others.items()]
-        whole = {
-            "functions": [each.as_json() for each in found],
-            "mdev_parents": parents,
-            "groups_of_others": groups,
-            "all_seen": os.geteuid() == 0,
-        }
-        print(json.dumps(whole, indent=2))
+        print(as_json(_whole(found, parents, others)))
         return 0
     for line in lines(found, others):
         print(printable(line))
@@ -51,6 +47,31 @@ def run(args: argparse.Namespace) -> int:
     for line in _conclusion([each.function.address for each in found if not each.obstacles], found):
         print(line)
     return 0
+
+
+def _whole(
+    found: list[Listed], parents: list[dict[str, Any]], others: dict[int, list[str]]
+) -> dict[str, Any]:
+    """All of it, for a program; what is in no group is in the functions only."""
+    functions_of: dict[int, list[str]] = {}
+    for each in found:
+        if each.group is not None:
+            functions_of.setdefault(each.group, []).append(each.function.address)
+    return {
+        "kinds": {kind: f"{vendor:04x}:{device:04x}" for kind, (vendor, device) in KINDS.items()},
+        "functions": [each.as_json() for each in found],
+        "groups": [
+            {
+                "group": number,
+                "type": group_type(number),
+                "functions": functions_of.get(number, []),
+                "others": others.get(number, []),
+            }
+            for number in sorted({*functions_of, *others})
+        ],
+        "mdev_parents": parents,
+        "all_seen": os.geteuid() == 0,
+    }
 
 
 def _conclusion(free: list[str], found: list[Listed]) -> Iterator[str]:

@@ -22,7 +22,10 @@ class Descendant:
 
 
 def descendants(device: Path, root: Path = Path("/")) -> list[Descendant]:
-    """All below this directory of sysfs, and the disks that several controllers carry together."""
+    """All below this directory of sysfs, and the disks that several controllers carry together.
+
+    Of these also the character devices (ng0n1), through which commands go to the disk.
+    """
     top = device.resolve()
     found = _below(top)
     subsystems = root / "sys/class/nvme-subsystem"
@@ -31,7 +34,7 @@ def descendants(device: Path, root: Path = Path("/")) -> list[Descendant]:
         subsystem = (subsystems / name).resolve()
         members = [subsystem / entry for entry in names_in(subsystem)]
         if any(member.is_symlink() and member.resolve().is_relative_to(top) for member in members):
-            found += [each for each in _below(subsystem) if each.subsystem == "block"]
+            found += [each for each in _below(subsystem) if each.node]
     return found
 
 

@@ -1,6 +1,7 @@
 """What an interface is used for: addresses, routes, bonds and whatever else stands on it."""
 
 import ipaddress
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -12,13 +13,15 @@ from vfio_hw.host.sysfs import attribute, names_in
 
 # Source: linux/netlink.h, linux/rtnetlink.h, linux/if_addr.h.
 _NETLINK_ROUTE = 0
-_GETADDR, _GETROUTE = 22, 26
+_GETADDR, _GETROUTE, _GETNEXTHOP = 22, 26, 106
 _REQUEST, _DUMP = 1, 0x300
 _DONE, _ERROR = 3, 2
 _HEADER, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=HH")
 _IFADDRMSG, _RTMSG = struct.Struct("=BBBBI"), struct.Struct("=BBBBBBBBI")
+_NHMSG, _RTNEXTHOP = struct.Struct("=BBBBI"), struct.Struct("=HBBi")
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_RTA_DST, _RTA_OIF = 1, 4
+_RTA_DST, _RTA_OIF, _RTA_MULTIPATH = 1, 4, 9
+_NHA_ID, _NHA_OIF = 1, 5
 _RTN_UNICAST = 1
 _PATIENCE = 5.0
 
@@ -40,6 +43,8 @@ def uses(name: str, root: Path = Path("/")) -> list[Use]:
         found.append(Use("address", f"{name} has the address {', '.join(addresses)}"))
     if routes := sorted(set(_routes(index))):
         found.append(Use("route", f"{name} has the route to {', '.join(routes)}"))
+    if hops := _next_hops(index):
+        found.append(Use("route", f"{name} has the next hop {', '.join(hops)} of routes"))
     for entry in names_in(path):
         if not entry.startswith("upper_"):
             continue
@@ -49,6 +54,29 @@ def uses(name: str, root: Path = Path("/")) -> list[Use]:
         else:
             found.append(Use("stacked", f"{name} is under {upper}"))
     return found
+
+
+def elsewhere(device: Path) -> Iterator[tuple[Path, int]]:
+    """The devices from here down in sysfs that have interfaces in other network namespaces.
+
+    With how many. The interfaces of a device are in its directory ``net``, which shows those of
+    the namespace that one looks from; its link count has all. Sources: get_device_parent() in
+    drivers/base/core.c, kernfs_refresh_inode() in fs/kernfs/inode.c.
+    """
+    for directory, names, files in os.walk(device.resolve()):
+        path = Path(directory)
+        if path.name != "net" or files:  # a device of that name has attributes
+            continue
+        hidden = _links(path) - 2 - len(names)
+        if hidden > 0:
+            yield path.parent, hidden
+
+
+def _links(path: Path) -> int:
+    try:
+        return path.stat().st_nlink
+    except FileNotFoundError:  # the last interface has gone meanwhile
+        return 0
 
 
 def _addresses(index: int) -> list[str]:
@@ -69,11 +97,31 @@ def _routes(index: int) -> list[str]:
     for body in _dump(_GETROUTE, _RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0)):
         family, bits, *_, kind, _ = _RTMSG.unpack_from(body)
         values = _attributes(body[_RTMSG.size :])
-        out = values.get(_RTA_OIF, b"")
-        if kind != _RTN_UNICAST or len(out) != 4 or struct.unpack("=I", out)[0] != index:
+        if kind != _RTN_UNICAST or index not in _ways(values):
             continue
         destination = values.get(_RTA_DST)
         found.append("everywhere" if not destination else f"{_address(family, destination)}/{bits}")
+    return found
+
+
+def _ways(values: dict[int, bytes]) -> Iterator[int]:
+    """The interfaces that a route leads out of: one, or with several ways each of them."""
+    if len(out := values.get(_RTA_OIF, b"")) == 4:
+        yield struct.unpack("=I", out)[0]
+    hops = values.get(_RTA_MULTIPATH, b"")
+    while len(hops) >= _RTNEXTHOP.size:
+        length, _, _, index = _RTNEXTHOP.unpack_from(hops)
+        yield index
+        hops = hops[max((length + 3) & ~3, _RTNEXTHOP.size) :]
+
+
+def _next_hops(index: int) -> list[str]:
+    """The next hops that are objects of their own; a route may name one, and no interface."""
+    found = []
+    for body in _dump(_GETNEXTHOP, _NHMSG.pack(0, 0, 0, 0, 0)):
+        values = _attributes(body[_NHMSG.size :])
+        if values.get(_NHA_OIF) == struct.pack("=I", index):
+            found.append(str(struct.unpack("=I", values[_NHA_ID])[0]))
     return found
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ from vfio_hw.host.process import processes, stat_fields
 from vfio_hw.host.questions import answers
 from vfio_hw.host.sysfs import names_in
 
-_PATIENCE, _WHOLE = 2.0, 20.0  # seconds for one process, and for all of them
+# Seconds for one process, and for all of them; the second time those are asked that were silent.
+_FIRST, _SECOND, _WHOLE = 0.5, 2.0, 20.0
 _SYSPATH = "vfio-device-syspath:"
 _VFIO = "anon_inode:[vfio-device]"
 
@@ -48,42 +49,65 @@ class Opening:
         return f"pid {self.pid} ({self.name}): {self.what}"
 
 
-def openings(root: Path = Path("/")) -> list[Opening]:
-    """What all processes but this one have open of devices.
+@dataclass(frozen=True)
+class Silent:
+    """A process that did not tell what it has open, which so may be anything."""
+
+    pid: int
+    name: str
+    why: str  #: in brackets
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({self.name}) {self.why}"
+
+
+_Held = Callable[[int, Path], Iterator[Opening]]
+_Asked = tuple[int, _Held]
+
+
+def openings(root: Path = Path("/")) -> tuple[list[Opening], list[Silent]]:
+    """What all processes but this one have open of devices, and those that did not tell.
 
     As root it sees every process; as an ordinary user only those of that user.
     """
     own = os.getpid()
     pids = [pid for pid in processes(root / "proc") if pid != own]
-    # A look into a process can wait for what that process waits for.
-    questions: list[Callable[[], str]] = [
-        partial(_told, held, pid, root) for pid in pids for held in (_descriptors, _mappings)
-    ]
-    given = answers(questions, patience=_PATIENCE, end=time.monotonic() + _WHOLE)
-    found = []
-    for number, answer in enumerate(given):
+    asked = [(pid, held) for pid in pids for held in (_descriptors, _mappings)]
+    # A look into a process can wait for what that process waits for. The others come first.
+    given = _answered(asked, _FIRST, root)
+    given |= _answered([each for each in asked if given[each].startswith("(")], _SECOND, root)
+    found, silent = [], {}
+    for (pid, _), answer in given.items():
+        if answer.startswith("("):
+            silent[pid] = Silent(pid, _name(pid, root), answer)
+            continue
         for line in answer.splitlines():
-            if line.startswith("("):  # what hangs may well hang with a VFIO device
-                pid = pids[number // 2]
-                found.append(Opening(pid, _name(pid, root), line, None, True))
-                continue
             fields = json.loads(line)
             node = fields.pop("node")
             found.append(Opening(node=node and (node[0], node[1], node[2]), **fields))
-    return found
+    return found, list(silent.values())
 
 
-def _told(held: Callable[[int, Path], Iterator[Opening]], pid: int, root: Path) -> str:
-    return "\n".join(json.dumps(asdict(each)) for each in held(pid, root))
+def _answered(asked: Sequence[_Asked], patience: float, root: Path) -> dict[_Asked, str]:
+    questions: list[Callable[[], str]] = [partial(_told, held, pid, root) for pid, held in asked]
+    given = answers(questions, patience=patience, end=time.monotonic() + _WHOLE)
+    return dict(zip(asked, given, strict=True))
+
+
+def _told(held: _Held, pid: int, root: Path) -> str:
+    try:
+        return "\n".join(json.dumps(asdict(each)) for each in held(pid, root))
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return ""
+    except PermissionError:
+        if os.geteuid() != 0:
+            return ""
+        raise
 
 
 def _descriptors(pid: int, root: Path) -> Iterator[Opening]:
     directory = root / "proc" / str(pid)
-    try:
-        numbers = names_in(directory / "fd")
-    except OSError:
-        return
-    for number in numbers:
+    for number in names_in(directory / "fd"):
         try:
             target = str((directory / "fd" / number).readlink())
             status = (directory / "fd" / number).stat()
@@ -97,10 +121,7 @@ def _descriptors(pid: int, root: Path) -> Iterator[Opening]:
 
 
 def _mappings(pid: int, root: Path) -> Iterator[Opening]:
-    try:
-        text = (root / "proc" / str(pid) / "maps").read_text(errors="surrogateescape")
-    except OSError:
-        return
+    text = (root / "proc" / str(pid) / "maps").read_text(errors="surrogateescape")
     for line in text.splitlines():
         fields = line.split(maxsplit=5)
         path = fields[5] if len(fields) == 6 else ""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from vfio_hw.host import network
 from vfio_hw.host.descendants import Descendant, descendants, node
-from vfio_hw.host.openers import Opening, openings
+from vfio_hw.host.openers import Opening, Silent, openings
 from vfio_hw.host.pci import PciFunction
-from vfio_hw.host.storage import Storage
+from vfio_hw.host.storage import Storage, Use
 from vfio_hw.host.sysfs import attribute, link_name
 
 _BRIDGE, _DISPLAY, _NETWORK = 0x06, 0x03, 0x02
@@ -21,6 +21,7 @@ _BRIDGE, _DISPLAY, _NETWORK = 0x06, 0x03, 0x02
 _PASSIVE_BRIDGES = (0x0604,)
 # Drivers of virtio devices that are no disks, and file systems all the same.
 _FILE_SYSTEM_CHANNELS = ("9pnet_virtio", "virtiofs")
+_NAMED = 5  # processes of a sentence
 
 #: What a person does about each rule.
 REMEDIES = {
@@ -30,6 +31,8 @@ REMEDIES = {
     "dm": "remove the mapping",
     "lvm": "deactivate the volume, and take the disk from its group",
     "zfs": "export the pool, and clear the label",
+    "loop": "detach the loop device, with losetup -d",
+    "exported": "take it out of the export, in /sys/kernel/config",
     "claimed": "end what uses it",
     "unread": "look as root, and see that the disk answers",
     "address": "take the address away, with ip address del",
@@ -42,6 +45,7 @@ REMEDIES = {
     "vf": "see to the virtual function first",
     "mdev": "remove the mediated devices first",
     "open": "end the process",
+    "silent": "look as root of the whole machine; end what is stuck, or reboot",
 }
 
 
@@ -76,17 +80,19 @@ class Safety:
     """What this machine stands on, as it was when this was made; short-lived, therefore.
 
     :param root: where /sys, /proc and /dev are.
+    :param claim: claim each unused disk for a moment, as is needed before one is taken; without
+        it nobody is disturbed, and a use that the kernel shows nowhere is not seen.
     """
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root
+    def __init__(self, root: Path = Path("/"), *, claim: bool = True) -> None:
+        self._root, self._claim = root, claim
 
     @cached_property
     def _storage(self) -> Storage:
-        return Storage(self._root)
+        return Storage(self._root, claim=self._claim)
 
     @cached_property
-    def _openings(self) -> list[Opening]:
+    def _openings(self) -> tuple[list[Opening], list[Silent]]:
         return openings(self._root)
 
     def refusals(self, function: PciFunction) -> list[Refusal]:
@@ -94,7 +100,7 @@ class Safety:
         return [
             Refusal(each.address, rule, reason)
             for each in group_of(function, self._root)
-            for rule, reason in self._of_one(each)
+            for rule, reason in (*self._of_one(each), *self._of_silent(each))
         ]
 
     def _of_one(self, function: PciFunction) -> Iterator[tuple[str, str]]:
@@ -103,9 +109,12 @@ class Safety:
             return  # what is below it is not its own
         below = descendants(function.path, self._root)
         for each in below:
+            stood: list[Use] = []
             if each.subsystem == "block":
-                for stood in self._storage.uses(each.name):
-                    yield stood.rule, stood.text
+                stood = self._storage.uses(each.name)
+            elif each.node:
+                stood = self._storage.exports(each.name, each.node)
+            yield from ((use.rule, use.text) for use in stood)
             if (driver := link_name(each.path / "driver")) in _FILE_SYSTEM_CHANNELS:
                 yield (
                     "mounted",
@@ -131,9 +140,16 @@ class Safety:
             nodes.add(("c", *numbers))
         vfio = _is_vfio(function.driver or "")
         directory = function.path.resolve()
-        held = [each for each in self._openings if each.is_of(directory, nodes, vfio=vfio)]
+        held = [each for each in self._openings[0] if each.is_of(directory, nodes, vfio=vfio)]
         # Of each process one will do: what it has mapped it has often open, too.
         return list({each.pid: each for each in reversed(held)}.values())[::-1]
+
+    def _of_silent(self, function: PciFunction) -> Iterator[tuple[str, str]]:
+        silent = self._openings[1]
+        if silent and function.class_code >> 16 != _BRIDGE:
+            named = ", ".join(map(str, silent[:_NAMED]))
+            more = f" and {len(silent) - _NAMED} more" if silent[_NAMED:] else ""
+            yield "silent", f"what may have it open does not say so: {named}{more}"
 
 
 def _of_interfaces(
@@ -143,10 +159,15 @@ def _of_interfaces(
     for each in interfaces:
         for use in network.uses(each.name, root):
             yield use.rule, use.text
+    hidden = list(network.elsewhere(function.path))
+    for device, count in hidden:
+        which = "it" if device == function.path.resolve() else device.name
+        what = "an interface" if count == 1 else f"{count} interfaces"
+        yield "namespace", f"{which} has {what} in another network namespace"
     driver = function.driver or ""
-    if function.class_code >> 16 == _NETWORK and driver and not _is_vfio(driver) and not interfaces:
-        # sysfs shows the interfaces of the namespace that one looks from.
-        yield "namespace", f"{driver} drives it, and its interface is in another network namespace"
+    network_card = function.class_code >> 16 == _NETWORK and not interfaces and not hidden
+    if network_card and driver and not _is_vfio(driver):
+        yield "namespace", f"{driver} drives it, and has no interface in this network namespace"
 
 
 def _of_console(

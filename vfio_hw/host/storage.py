@@ -1,16 +1,14 @@
 """What stands on a disk: file systems, swap, arrays, mappings, and signatures of what is idle."""
 
-import errno
-import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vfio_hw.host.backing import Backed, Node, backed, node_at
 from vfio_hw.host.descendants import node
+from vfio_hw.host.disk import Look
 from vfio_hw.host.process import processes
-from vfio_hw.host.signatures import signature
 from vfio_hw.host.sysfs import attribute, names_in
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -20,7 +18,9 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 class Use:
     """One thing that a disk is used for: which rule speaks of it, and a sentence's end."""
 
-    rule: str  #: ``mounted``, ``swap``, ``md``, ``dm``, ``lvm``, ``zfs``, ``claimed``, ``unread``
+    #: ``mounted``, ``swap``, ``md``, ``dm``, ``lvm``, ``zfs``, ``loop``, ``exported``, ``claimed``,
+    #: ``unread``
+    rule: str
     text: str
 
 
@@ -28,11 +28,15 @@ class Storage:
     """What the disks of this machine carry, as it was when this was made.
 
     A file system that is mounted in any mount namespace counts.
+
+    :param claim: claim each disk that shows no use for a moment, which is what tells of uses that
+        the kernel shows nowhere; whoever wants to use the disk in that moment gets EBUSY.
     """
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(self, root: Path = Path("/"), *, claim: bool = True) -> None:
         self._root = root
         self._mounts, self._swaps = _mounts(root), _swaps(root)
+        self._backed, self._look = backed(root), Look(root, claim=claim)
 
     def uses(self, name: str) -> list[Use]:
         """What the disk or partition of this name in /sys/class/block carries, also stacked."""
@@ -55,8 +59,26 @@ class Storage:
             told = True
             yield _holder(name, holder, self._root)
             yield from self._uses(holder, seen)
-        if not told:
-            yield from _looked_at(name, numbers, self._root)
+        for each in self._on(("b", *numbers)):
+            told = True
+            yield _backing(name, each)
+            yield from self._uses(each.disk, seen)
+        if not told and (found := self._look.at(name, numbers)):
+            yield Use(found[0], f"{name} {found[1]}")
+
+    def exports(self, name: str, numbers: tuple[int, int]) -> list[Use]:
+        """What the character device of this name and these numbers is used for in the kernel."""
+        # Where nobody can tell which node it is, the disks tell of it.
+        return [_backing(name, each) for each in self._on(("c", *numbers)) if each.node]
+
+    def _on(self, its: Node) -> Iterator[Backed]:
+        return (each for each in self._backed if each.node in (its, None))
+
+
+def _backing(name: str, each: Backed) -> Use:
+    if each.node is None:
+        return Use(each.rule, f"{name} may be under {each.text} {each.path}".rstrip())
+    return Use(each.rule, f"{name} is under {each.text}")
 
 
 def _holder(name: str, holder: str, root: Path) -> Use:
@@ -70,39 +92,6 @@ def _holder(name: str, holder: str, root: Path) -> Use:
     if level is not None or (path / "md").is_dir():
         return Use("md", f"{name} is part of the array {holder} ({level or 'no level'})")
     return Use("claimed", f"{name} is part of {holder}")
-
-
-def _looked_at(name: str, numbers: tuple[int, int], root: Path) -> Iterator[Use]:
-    """What only the disk itself can tell: that the kernel has claimed it, and for whom it is."""
-    path = root / "dev" / name.replace("!", "/")
-    try:
-        status = path.stat()
-        if root == Path("/") and (
-            not stat.S_ISBLK(status.st_mode)
-            or (os.major(status.st_rdev), os.minor(status.st_rdev)) != numbers
-        ):
-            yield Use("unread", f"{path} is not the node of {name}, which so can not be looked at")
-            return
-        # O_EXCL on a disk: EBUSY while the kernel has claimed it, for whatever it is.
-        descriptor = os.open(path, os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno == errno.EBUSY:
-            # A disk is claimed when one of its partitions is; they have said already what for.
-            if not _has_partitions(name, root):
-                yield Use("claimed", f"{name} is claimed by something in the kernel")
-        elif error.errno not in (errno.ENXIO, errno.ENOMEDIUM):
-            yield Use("unread", f"{name} can not be looked at ({os.strerror(error.errno or 0)})")
-        return
-    try:
-        if found := signature(descriptor):
-            yield Use(found.rule, f"{name} is {found.text}")
-    finally:
-        os.close(descriptor)
-
-
-def _has_partitions(name: str, root: Path) -> bool:
-    directory = root / "sys/class/block" / name
-    return any((directory / entry / "partition").exists() for entry in names_in(directory))
 
 
 def _mounts(root: Path) -> dict[tuple[int, int], str]:
@@ -148,13 +137,8 @@ def _swaps(root: Path) -> dict[tuple[int, int], str]:
 
 
 def _numbers(root: Path, path: str) -> tuple[int, int] | None:
-    try:
-        status = (root / path.lstrip("/")).stat()
-    except (OSError, ValueError):
-        return None
-    if not stat.S_ISBLK(status.st_mode):
-        return None
-    return os.major(status.st_rdev), os.minor(status.st_rdev)
+    found = node_at(path, root)
+    return found[1:] if found and found[0] == "b" else None
 
 
 def _plain(text: str) -> str:

@@ -5,63 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.host import network, storage
+from vfio_hw.host import backing, disk, network, storage
 from vfio_hw.host.descendants import descendants
 from vfio_hw.host.openers import Opening
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.safety import REMEDIES, Refusal, Safety
+from vfio_hw.host.signatures import signature
 from vfio_hw.host.tree import listed
-
-
-class Tree:
-    """A machine with one PCI function, under a root of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.bus = root / "sys/bus/pci"
-        self.function = self.bus / "devices/0000:03:00.0"
-        self.function.mkdir(parents=True)
-        for name, value in {"vendor": "0x1000", "device": "0x0001", "class": "0x010802"}.items():
-            (self.function / name).write_text(f"{value}\n")
-        (root / "proc/self").mkdir(parents=True)
-        (root / "proc/self/mountinfo").write_text("")
-        (root / "proc/swaps").write_text("Filename Type Size Used Priority\n")
-        (root / "dev").mkdir()
-
-    def attribute(self, name: str, value: str) -> None:
-        (self.function / name).write_text(f"{value}\n")
-
-    def driver(self, name: str) -> None:
-        (self.function / "driver").symlink_to(self.bus / "drivers" / name)
-
-    def below(self, path: str, subsystem: str, node: str | None = None) -> Path:
-        """A device that the driver made, in its place and in its class."""
-        directory = self.function / path
-        directory.mkdir(parents=True)
-        (directory / "subsystem").symlink_to(self.root / "sys/class" / subsystem)
-        if node:
-            (directory / "dev").write_text(f"{node}\n")
-        classes = self.root / "sys/class" / subsystem
-        classes.mkdir(parents=True, exist_ok=True)
-        (classes / directory.name).symlink_to(directory)
-        return directory
-
-    def disk(self, content: bytes = b"") -> None:
-        self.below("nvme/nvme0/nvme0n1", "block", "259:0")
-        with (self.root / "dev/nvme0n1").open("wb") as file:
-            file.write(content)
-            file.truncate(2 << 20)
-
-    def rules(self) -> list[str]:
-        return [each.rule for each in self.refusals()]
-
-    def refusals(self) -> list[Refusal]:
-        return Safety(self.root).refusals(PciFunction.at("0000:03:00.0", self.bus))
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Tree:
-    return Tree(tmp_path)
 
 
 def test_a_disk_that_carries_nothing(tree):
@@ -86,7 +36,7 @@ def test_the_four_places_of_an_md_superblock(tree):
         disk = tree.root / "image"
         disk.write_bytes((bytes(offset) + magic).ljust(2 << 20, b"\0"))
         descriptor = os.open(disk, os.O_RDONLY)
-        found = storage.signature(descriptor)
+        found = signature(descriptor)
         os.close(descriptor)
         assert found and found.rule == "md", offset
 
@@ -130,11 +80,15 @@ def test_a_namespace_that_several_controllers_share(tree):
     (subsystem / "nvme0n1").mkdir(parents=True)
     (subsystem / "nvme0n1/subsystem").symlink_to(tree.root / "sys/class/block")
     (subsystem / "nvme0n1/dev").write_text("259:0\n")
+    (subsystem / "ng0n1").mkdir()
+    (subsystem / "ng0n1/subsystem").symlink_to(tree.root / "sys/class/nvme-generic")
+    (subsystem / "ng0n1/dev").write_text("241:0\n")
     (subsystem / "nvme0").symlink_to(tree.function / "nvme/nvme0")
     classes = tree.root / "sys/class/nvme-subsystem"
     classes.mkdir(parents=True)
     (classes / "nvme-subsys0").symlink_to(subsystem)
-    assert [each.name for each in descendants(tree.function, tree.root)] == ["nvme0n1"]
+    found = {each.name: each.node for each in descendants(tree.function, tree.root)}
+    assert found == {"ng0n1": (241, 0), "nvme0n1": (259, 0)}
 
 
 @pytest.mark.parametrize("says", ["0x00ff00", "0x020000", "0x0c0330"])
@@ -214,7 +168,9 @@ def test_whose_a_vfio_descriptor_is():
 
 def test_every_rule_has_a_remedy():
     source = (
-        "".join(Path(module.__file__ or "").read_text() for module in (storage, network))
+        "".join(
+            Path(module.__file__ or "").read_text() for module in (storage, backing, disk, network)
+        )
         + Path(storage.__file__ or "").with_name("safety.py").read_text()
     )
     for rule in REMEDIES:
