@@ -133,18 +133,18 @@ class _Judge:
                 raise pytest.UsageError(printable_lines(str(error))) from None
 
     def _begin(self) -> None:
-        session.may_run(self._config.option.device, alone=bool(os.environ.get(IN_GUEST)))
-        in_guest = bool(os.environ.get(IN_GUEST))
+        option, in_guest = self._config.option, bool(os.environ.get(IN_GUEST))
+        session.may_run(option.device, alone=in_guest)
         if not in_guest:
             # Before the process that writes to sysfs, which keeps the machine's lock.
-            self._here = session.Session(trusting=self._config.option.after_splat)
+            self._here = session.Session(trusting=option.after_splat)
             self._config.add_cleanup(self._here.close)
-        option = self._config.option
         self._watchdog = Watchdog(
             option.test_deadline or deadline_for(option.race_budget),
             # Which it keeps open, and has alone where there is a quicker one.
             Path(option.events) if option.events else None,
             supervised=in_guest and self._port is not None,
+            distrust=session.distrust,
         )
         self._config.add_cleanup(self._watchdog.stop)
         hang.witnesses[:] = [partial(of_a_hang, Log())]

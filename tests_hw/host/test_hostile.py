@@ -12,6 +12,7 @@ import pytest
 from vfio_hw.host.forked import forked
 from vfio_hw.host.journal import ENDING
 from vfio_hw.plugin import IN_GUEST
+from vfio_hw.report.events import EventLog
 from vfio_hw.session import PROJECT
 
 ESCAPE = "\x1b[31m"
@@ -87,20 +88,24 @@ def test_swaps(edu):
     results, victim = Path("{results}"), Path("{victim}")
     results.rename("{results}.old")
     results.mkdir()
-    for name in ("raw.jsonl", "events.jsonl", "output.log"):
-        os.{link}(victim, results / name)
+    for name in {names}:
+        os.{link}(*([victim] if "{link}" != "mkfifo" else []), results / name)
+def test_fails(edu, record_property):
+    record_property("race", {{"test": "a race", "complaint": "x"}})
+    assert False
 """
+NAMES = ["raw.jsonl", "events.jsonl", "output.log", *(f"race-{number}.json" for number in range(3))]
 
 
-@pytest.mark.parametrize("link", ["symlink", "link"])
+@pytest.mark.parametrize("link", ["symlink", "link", "mkfifo"])
 def test_who_may_change_the_directory_of_results_does_not_choose_what_is_written(
     life, state, tmp_path, edu, link
 ):
-    """He puts another one in its place while root's run writes to it, full of links."""
+    """He puts another one in its place while root's run writes to it, full of links or FIFOs."""
     planted, victim = PROJECT / "tests_hw/pci/test_planted.py", tmp_path / "victim"
-    results = tmp_path / "results"
+    results, old = tmp_path / "results", tmp_path / "results.old"
     victim.write_text("precious")
-    planted.write_text(SWAPS.format(results=results, victim=victim, link=link))
+    planted.write_text(SWAPS.format(results=results, victim=victim, link=link, names=NAMES))
     before = life.machine()
     try:
         run = [sys.executable, "-m", "vfio_hw", "run", "--here", f"--device={edu}"]
@@ -115,8 +120,12 @@ def test_who_may_change_the_directory_of_results_does_not_choose_what_is_written
     finally:
         planted.unlink()
     said = ended.stdout + ended.stderr
-    assert ended.returncode == 3 and fit_to_print(said) and "Traceback" not in said, said
+    assert ended.returncode == 1 and fit_to_print(said) and "Traceback" not in said, said
     assert victim.read_text() == "precious", said
+    assert sorted(each.name for each in results.iterdir()) == sorted(NAMES)
+    verdicts = [each.verdict for each in EventLog(old / "events.jsonl").results()]
+    assert verdicts == ["passed", "failed"], said
+    assert json.loads((old / "race-1.json").read_text())["test"] == "a race"
     assert life.machine() == before and state.names(ENDING) == []
 
 

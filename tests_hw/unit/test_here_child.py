@@ -1,6 +1,7 @@
 """This file checks how the pytest of a run on this machine is listened to, and ended."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,17 +16,19 @@ from vfio_hw.here.child import Child
 @pytest.fixture
 def child(tmp_path):
     """Starts a Python program, which has the path of its events as ``events``."""
-    children = []
+    children: list[Child] = []
+    kept: list[int] = []
 
     def start(program: str) -> Child:
         events = tmp_path / "events"
         head = f"import os, signal, sys, time\nevents = {str(events)!r}\n"
+        kept.append(os.open(events, os.O_RDWR | os.O_CREAT))
         made = Child(
             [sys.executable, "-c", head + program],
             cwd=tmp_path,
             environment=os.environ,
             output=subprocess.DEVNULL,
-            events=events,
+            events=kept[-1],
             passed=[],
         )
         children.append(made)
@@ -34,6 +37,8 @@ def child(tmp_path):
     yield start
     for made in children:
         made.close()
+    for descriptor in kept:
+        os.close(descriptor)
 
 
 def test_every_event_is_taken_once_and_what_is_none_is_not(child):
@@ -48,6 +53,27 @@ sys.exit(7)
 """
     assert child(program).follow(20.0, taken.append) == 7
     assert [event["event"] for event in taken] == ["a", "b"]
+
+
+def test_the_last_word_of_its_watchdog_is_waited_for(child):
+    """It comes when the process is gone already."""
+    taken = []
+    program = """
+if os.fork() == 0:
+    import fcntl
+    file = open(events, "a")
+    fcntl.flock(file, fcntl.LOCK_SH)
+    open("locked", "w").close()
+    time.sleep(1.0)
+    file.write('{"event": "finished"}\\n')
+    file.flush()
+    os._exit(0)
+while not os.path.exists("locked"):
+    time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert child(program).follow(20.0, taken.append) == -signal.SIGKILL
+    assert [event["event"] for event in taken] == ["finished"]
 
 
 def test_one_that_stands_still_is_ended_so_that_it_can_give_back(child, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,7 @@ from vfio_hw.host.journal import Journal
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.state import VARIABLE, State
 from vfio_hw.host.target import Target
+from vfio_hw.oracle.taint import faults
 from vfio_hw.report.events import EventLog
 
 TEST = "tests_hw/pci/test_close.py::test_a_close"
@@ -79,13 +81,24 @@ def test_what_a_kernel_said_before_the_run_is_not_its_own(state, kept):
     assert "long ago" not in result.text
 
 
-def test_a_record_that_is_a_link_by_now_is_not_written_to(state, kept, tmp_path):
+@pytest.mark.parametrize("link", [os.symlink, os.link, lambda _, at: os.mkfifo(at)])
+def test_a_record_that_is_a_link_by_now_is_not_written_to(state, kept, tmp_path, link):
     (tmp_path / "precious").write_text("precious\n")
-    (tmp_path / "events.jsonl").symlink_to(tmp_path / "precious")
+    link(tmp_path / "precious", tmp_path / "events.jsonl")
     running.began(state, TEST, str(tmp_path))
     in_another_boot(state)
     assert earlier.crashed(state)
     assert (tmp_path / "precious").read_text() == "precious\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_record_of_somebody_else_is_not_written_to(state, kept, tmp_path):
+    (tmp_path / "events.jsonl").touch()
+    os.chown(tmp_path / "events.jsonl", 4242, -1)
+    running.began(state, TEST, str(tmp_path))
+    in_another_boot(state)
+    assert earlier.crashed(state)
+    assert (tmp_path / "events.jsonl").read_text() == ""
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "[]", '{"test": 1}'])
@@ -101,7 +114,24 @@ def test_a_kernel_is_distrusted_until_the_next_boot(state):
         running.must_be_trusted(state)
     state.replace("distrusted", json.dumps({"boot": "another", "text": "x"}))
     running.must_be_trusted(state)
-    assert state.names() == []
+    assert state.names() == ["trusted"]
+
+
+def test_a_kernel_that_has_noted_a_fault_since_the_first_run_is_distrusted(
+    state, tmp_path, monkeypatch
+):
+    tainted = tmp_path / "tainted"
+    monkeypatch.setattr(running.taint, "faults", partial(faults, tainted))
+    tainted.write_text(f"{1 << 9 | 1 << 12}\n")  # a warning, long ago, and an out-of-tree module
+    running.must_be_trusted(state)
+    tainted.write_text(f"{1 << 9 | 1 << 12 | 1 << 13}\n")  # which is not signed
+    running.must_be_trusted(state)
+    tainted.write_text(f"{1 << 9 | 1 << 12 | 1 << 7}\n")
+    with pytest.raises(HarnessError, match=r"noted a fault .* since the first run: oops: .*no fur"):
+        running.must_be_trusted(state)
+    assert [each.name for each in leftovers()] == ["trust"]
+    state.replace("trusted", json.dumps({"boot": "another", "faults": []}))
+    running.must_be_trusted(state)
 
 
 def test_only_what_a_run_has_left_is_undone_by_the_next(state, tmp_path):

@@ -112,6 +112,18 @@ def test_a_descriptor_of_this_very_process_is_found() -> None:
     assert leaks.after() == []
 
 
+def test_who_renames_a_directory_opens_none_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    leaks = Leaks(grace=0.05)
+    with (tmp_path / "results" / "record").open("w"):
+        leaks.before("a test")
+        (tmp_path / "results").rename(tmp_path / "old")
+        assert leaks.after() == []
+        with (tmp_path / "old" / "another").open("w"):
+            titles = [finding.title for finding in leaks.after()]
+        assert titles == [f"own open descriptors of {tmp_path}/old/another: 0 -> 1"]
+
+
 def test_what_changes_between_two_tests_is_told_after_the_second(machine: Machine) -> None:
     leaks = Leaks(machine.root, grace=0.0)
     leaks.before("a test")

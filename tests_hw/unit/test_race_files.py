@@ -11,6 +11,7 @@ import pytest
 from vfio_hw import asked, cli, guest, replay, run
 from vfio_hw.here.run import _Run
 from vfio_hw.report.events import EventLog, Result
+from vfio_hw.report.place import Place
 from vfio_hw.report.race_files import write_failures
 
 PASSES = 8
@@ -104,12 +105,21 @@ def test_what_an_oracle_found_after_a_race_comes_with_its_edges(
 def test_a_race_that_failed_on_this_machine_is_a_file_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = _Run(argparse.Namespace(), tmp_path)
+    here = _Run(argparse.Namespace(), Place.begun(tmp_path))
     told = {**RACE, "complaint": "outcome (x) is not legal"}
     here._log.write(Result(TEST, "failed", 1.0, "text", "outcome", {"race": told}).as_event())
     assert here._ended(1) == run.KERNEL_WRONG
     assert f"vfio-hw repro {tmp_path}/race-1.json" in capsys.readouterr().out
     assert json.loads((tmp_path / "race-1.json").read_text())["guest"] is None
+
+
+def test_a_link_in_the_place_of_a_file_is_not_followed(log: EventLog, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "race-1.json").symlink_to(victim)
+    log.write(Result(TEST, "failed", 1.0, "text", "outcome").as_event())
+    assert [content["test"] for content in files(log, tmp_path)] == [TEST]
+    assert victim.read_text() == "precious" and not (tmp_path / "race-1.json").is_symlink()
 
 
 @pytest.mark.parametrize("verdict", ["passed", "known", "skipped", "error"])

@@ -156,7 +156,7 @@ def test_on_a_real_machine_the_test_is_stopped_so_that_it_gives_back(
     status, events, said = played(life, supervised=False)
     assert status == 2
     assert (tmp_path / "given back").exists()
-    assert [event["event"] for event in events] == ["finished"]
+    assert [event["event"] for event in events] == ["finished", "unusable"]
     assert "t.py::test_hangs did not end within 0.2 s" in said
     assert "What you can do:" in said
     assert "SIGKILL" not in said
@@ -231,7 +231,7 @@ def test_time_in_which_the_machine_stood_still_is_not_the_tests(
     pidfd = os.pidfd_open(os.getpid())
     watched = guard.Watched(os.getpid(), pidfd, -1)
     with ours, theirs:
-        watching = guard._Guard(theirs, watched, 60.0, None, True)
+        watching = guard._Guard(theirs, watched, 60.0, -1, True)
         watching._take(b"began a test")
         clock = iter([0.0, 3600.0])
         monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: next(clock)))

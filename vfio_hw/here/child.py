@@ -1,5 +1,6 @@
 """The pytest of a run on this machine: started, listened to, and ended when it must be."""
 
+import fcntl
 import json
 import os
 import select
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.watchdog import REPORT_SECONDS
 
 _SLICE = 0.2
+_PAUSE = 0.02
+_AT_ONCE = 1 << 20  # bytes
 #: Seconds in which pytest gives back what it has taken, when it is told to end; and in which a
 #: process ends that was killed, unless the kernel holds it.
 GRACE, LAST_GRACE = 60.0, 10.0
@@ -21,7 +25,8 @@ GRACE, LAST_GRACE = 60.0, 10.0
 class Child:
     """A process of a session of its own, which ends when this one does.
 
-    :param events: the file that it appends its events to.
+    :param events: the file that it appends its events to, open; this locks it while it may still
+        be appended to by whoever watches it.
     """
 
     def __init__(
@@ -31,7 +36,7 @@ class Child:
         cwd: Path,
         environment: Mapping[str, str],
         output: int,
-        events: Path,
+        events: int,
         passed: Sequence[int],
     ) -> None:
         self._process = subprocess.Popen(
@@ -61,10 +66,10 @@ class Child:
                 take(event)
             if time.monotonic() - heard > silence:
                 self.end()
-                for event in self._new():
+                for event in self._rest():
                     take(event)
                 return None
-        for event in self._new():
+        for event in self._rest():
             take(event)
         return self._process.wait(timeout=LAST_GRACE)
 
@@ -92,14 +97,22 @@ class Child:
         finally:
             os.close(self._end)
 
+    def _rest(self) -> Iterator[dict[str, Any]]:
+        """Its last events, and what its watchdog has to say of its end."""
+        end = time.monotonic() + REPORT_SECONDS
+        while time.monotonic() < end:
+            try:
+                fcntl.flock(self._events, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(_PAUSE)
+        return self._new()
+
     def _new(self) -> Iterator[dict[str, Any]]:
         """The events that have come since the last look."""
-        try:
-            with self._events.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return
+        data = b""
+        while more := os.pread(self._events, _AT_ONCE, self._offset + len(data)):
+            data += more
         *lines, _ = data.split(b"\n")
         self._offset += sum(len(line) + 1 for line in lines)
         for line in lines:

@@ -11,7 +11,7 @@ from vfio_hw.host import journal
 from vfio_hw.host.restore import Outcome, restore
 from vfio_hw.host.state import State
 from vfio_hw.oracle.splats import splats
-from vfio_hw.report.events import EventLog, Result
+from vfio_hw.report.events import EventLog, Result, opened
 
 _KEPT = 300  # lines of a dead kernel's log
 
@@ -53,8 +53,13 @@ def _result(test: Running) -> Result:
 def _add(record: Path, result: Result) -> None:
     """To the record that the test's own run has left, if it is one, and ours."""
     try:
-        status = record.lstat()
-        if status.st_uid == os.geteuid() and not record.is_symlink():
-            EventLog(record).write(result.as_event())
+        descriptor = opened(record, os.O_RDWR | os.O_APPEND)
     except OSError:
         return
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            EventLog(record, descriptor).write(result.as_event())
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)

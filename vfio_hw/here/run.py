@@ -4,7 +4,6 @@ import argparse
 import os
 import random
 import sys
-from pathlib import Path
 from typing import Any
 
 from vfio_hw.errors import HarnessError
@@ -12,7 +11,7 @@ from vfio_hw.here import earlier, running
 from vfio_hw.here.binding import check_forced, tell
 from vfio_hw.here.child import Child
 from vfio_hw.here.rights import must_suffice
-from vfio_hw.here.session import RESULTS
+from vfio_hw.here.session import RESULTS, distrust
 from vfio_hw.host import modules
 from vfio_hw.host.lock import VARIABLE, descriptor, machine_locked
 from vfio_hw.host.pci import PciFunction
@@ -21,8 +20,9 @@ from vfio_hw.host.state import State
 from vfio_hw.host.text import printable
 from vfio_hw.onekernel import HARNESS_WRONG, INTERRUPTED, KERNEL_WRONG, OK, USAGE
 from vfio_hw.report import race_files, terminal
-from vfio_hw.report.events import EventLog, Result, result_of
+from vfio_hw.report.events import EventLog, Result, by_descriptor, result_of
 from vfio_hw.report.known import judged, known_finds
+from vfio_hw.report.place import Place
 from vfio_hw.session import PROJECT, pytest_line, results_directory
 from vfio_hw.watchdog import RACE_BUDGET, REPORT_SECONDS, deadline_for
 
@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
         if os.geteuid() == 0:
             modules.load_available(_MODULES)
         try:
-            status = _Run(args, out).lived()
+            with Place.begun(out) as place:
+                status = _Run(args, place).lived()
         except KeyboardInterrupt:
             status = INTERRUPTED
             terminal.say(f"interrupted; what was finished is in {out}")
@@ -114,15 +115,32 @@ def _check(args: argparse.Namespace) -> None:
 
 
 class _Run:
-    def __init__(self, args: argparse.Namespace, out: Path) -> None:
-        self._args, self._out = args, out
-        self._log = EventLog(out / "events.jsonl")
+    def __init__(self, args: argparse.Namespace, place: Place) -> None:
+        self._args, self._place, self._out = args, place, place.path
+        self._log = EventLog(self._out / "events.jsonl", place.made("events.jsonl"))
+        self._output = place.made("output.log")
         self._finds, self._release = known_finds(), os.uname().release
         self._planned: list[str] = []
 
     def lived(self) -> int:
         """From the first test to the last."""
-        args, raw = self._args, self._out / "raw.jsonl"
+        try:
+            status = self._followed()
+        except HarnessError as error:
+            distrust(str(error).partition(":")[0])
+            if all(result.verdict != "failed" for result in self._log.results()):
+                raise
+            # What it hangs in is told by then, and the kernel is to blame.
+            terminal.say(str(error))
+            status = None
+        return self._ended(status)
+
+    def _followed(self) -> int | None:
+        """The exit status of pytest, None when it had to be ended.
+
+        :raises HarnessError: the kernel does not let it go.
+        """
+        args, raw = self._args, self._place.made("raw.jsonl")
         seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
         deadline = args.test_deadline or deadline_for(args.race_budget or RACE_BUDGET)
         own = [f"--test-deadline={deadline}", *(["--quick"] if args.quick else [])]
@@ -133,30 +151,25 @@ class _Run:
             race_budget=args.race_budget,
             devices=args.device,
             selection=[*own, *args.selection, *args.rest],
-            events=raw,
+            events=by_descriptor(raw),
         )
         self._log.write({"event": "run", "kernel": self._release, "seed": seed, "argv": line})
         terminal.say(f"kernel {self._release} on this machine, seed {seed}, results in {self._out}")
         lock = descriptor()
         assert lock is not None
         environment = {**os.environ, VARIABLE: str(lock), RESULTS: str(self._out)}
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open(raw, flags, 0o644))
-        output = os.open(self._out / "output.log", flags, 0o644)
         child = Child(
             line,
             cwd=PROJECT,
             environment=environment,
-            output=output,
+            output=self._output,
             events=raw,
-            passed=[lock],
+            passed=[lock, raw],
         )
-        os.close(output)
         try:
-            status = child.follow(deadline + 2 * REPORT_SECONDS, self._take)
+            return child.follow(deadline + 2 * REPORT_SECONDS, self._take)
         finally:
             child.close()
-        return self._ended(status)
 
     def _take(self, event: dict[str, Any]) -> None:
         if event["event"] == "finished":
@@ -172,35 +185,35 @@ class _Run:
         results = self._log.results()
         finished = {result.test for result in results}
         left = [test for test in self._planned if test not in finished]
-        race_files.tell(self._log, self._out)
+        race_files.tell(self._log, self._place)
         terminal.summary(results, self._out, left)
         return self._status(status, results, left)
 
     def _status(self, status: int | None, results: list[Result], left: list[str]) -> int:
-        output = self._out / "output.log"
+        output, said = self._out / "output.log", _last_words(self._output)
         verdicts = {result.verdict for result in results}
         if "failed" in verdicts:
             return KERNEL_WRONG
         if "error" in verdicts:
             return HARNESS_WRONG
         if status == _PYTEST_USAGE:
-            print(f"vfio-hw: {_last_words(output)}", file=sys.stderr)
+            print(f"vfio-hw: {said}", file=sys.stderr)
             return USAGE
         if status == _PYTEST_NOTHING or not results:
-            raise HarnessError(f"no test was run: {_last_words(output)}; see {output}")
+            raise HarnessError(f"no test was run: {said}; see {output}")
         if verdicts == {"skipped"}:
             raise HarnessError("every test was skipped, so nothing was judged: see the reasons")
         if status or left or status is None:
             raise HarnessError(
                 f"pytest ended with status {status} and left {len(left)} tests:"
-                f" {_last_words(output)}; see {output}"
+                f" {said}; see {output}"
             )
         return OK
 
 
-def _last_words(output: Path) -> str:
+def _last_words(output: int) -> str:
     """What pytest says was wrong: a usage that it did not take, an error of ours, or its end."""
-    lines = output.read_text(errors="replace").strip().splitlines()
+    lines = by_descriptor(output).read_text(errors="replace").strip().splitlines()
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     internal = [line for line in lines if line.startswith("INTERNALERROR> ")]
     return printable((errors or internal[-1:] or lines[-1:] or ["no output"])[0])

@@ -1,14 +1,17 @@
 """Which test runs, on disk before it begins; so that a machine that dies says during which one."""
 
+import contextlib
 import json
 import time
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.host.journal import boot
 from vfio_hw.host.state import State
+from vfio_hw.oracle import taint
 
-_RUNNING, _DISTRUSTED = "running", "distrusted"
+_RUNNING, _DISTRUSTED, _TRUSTED = "running", "distrusted", "trusted"
 
 
 @dataclass(frozen=True)
@@ -48,22 +51,22 @@ def distrust(state: State, text: str) -> None:
 
 
 def distrusted(state: State) -> str | None:
-    """Why the kernel that runs now is not to be given another test; None: it may have one."""
-    text = state.text(_DISTRUSTED)
-    if text is None:
-        return None
-    try:
-        found = json.loads(text)
-        if found["boot"] == boot():
-            return str(found["text"])
-    except (ValueError, KeyError, TypeError):
-        pass
-    state.remove(_DISTRUSTED)
+    """Why the kernel that runs now is not to be given another test; None: it may have one.
+
+    An earlier run has said so, or the kernel has noted a fault of its own since a run has first
+    trusted it. Whose fault that was can not be told: no run may have lived to see it.
+    """
+    if noted := _noted(state, _DISTRUSTED):
+        return str(noted.get("text", "an earlier run has noted a fault"))
+    trusted = _noted(state, _TRUSTED)
+    if trusted and (new := taint.faults() - set(trusted.get("faults", []))):
+        kinds = ", ".join(sorted(new))
+        return f"the kernel has noted a fault ({taint.TAINTED}) since the first run: {kinds}"
     return None
 
 
 def must_be_trusted(state: State) -> None:
-    """The kernel that runs now has not shown a fault in an earlier run.
+    """The kernel that runs now has not shown a fault in an earlier run, nor since the first one.
 
     :raises HarnessError: it has.
     """
@@ -72,3 +75,19 @@ def must_be_trusted(state: State) -> None:
         raise HarnessError(
             f"{why}: this kernel is given no further test; reboot the machine, or say --after-splat"
         )
+    if _noted(state, _TRUSTED) is None:
+        noted = {"boot": boot(), "faults": sorted(taint.faults())}
+        state.replace(_TRUSTED, json.dumps(noted))
+
+
+def _noted(state: State, name: str) -> dict[str, Any] | None:
+    """What a file says of the kernel that runs now; what it says of another one is removed."""
+    text = state.text(name)
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        found: dict[str, Any] = json.loads(text)
+        if found["boot"] == boot():
+            return found
+    state.remove(name)
+    return None

@@ -38,6 +38,15 @@ def may_run(addresses: Sequence[str], *, alone: bool) -> None:
         )
 
 
+def distrust(text: str) -> None:
+    """The kernel has shown a fault, says one who outlives the session: no run gives it a test."""
+    state = State()
+    try:
+        running.distrust(state, text)
+    finally:
+        state.close()
+
+
 class Session:
     """From the first test to the last: nobody else changes the machine, and all is noted.
 

@@ -49,6 +49,7 @@ PORT = Path("/dev/ttyS1")
 """Where events leave a guest."""
 WRITES = "in write to "
 """How the phases begin that are a part of others: what writes to an attribute of sysfs took."""
+_DESCRIPTORS = Path("/proc/self/fd")
 Aside = Callable[[Path, Event], None]
 """Takes what is not for the record: the directory of the guest that sent it, and the event."""
 
@@ -125,10 +126,14 @@ def _short(event: Event) -> bytes:
 
 
 class EventLog:
-    """``events.jsonl`` of one results directory."""
+    """``events.jsonl`` of one results directory.
 
-    def __init__(self, path: Path) -> None:
+    :param descriptor: of the file, where its name may lead to another one by now.
+    """
+
+    def __init__(self, path: Path, descriptor: int | None = None) -> None:
         self.path = path
+        self._at = path if descriptor is None else by_descriptor(descriptor)
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -137,7 +142,7 @@ class EventLog:
 
         :raises HarnessError: one does.
         """
-        with open(self.path, "ab", opener=opened) as file:
+        with open(self._at, "ab", opener=opened) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -154,7 +159,7 @@ class EventLog:
         try:
             with (
                 self._lock,
-                open(self.path, "a+b", buffering=0, opener=opened) as file,
+                open(self._at, "a+b", buffering=0, opener=opened) as file,
             ):
                 # A record that was cut short is ended first, or it would take this one with it.
                 if file.tell():
@@ -168,7 +173,7 @@ class EventLog:
 
     def read(self) -> Iterator[Event]:
         """Every whole event so far."""
-        with self.path.open(encoding="utf-8", errors="replace") as file:
+        with open(self._at, encoding="utf-8", errors="replace", opener=readable) as file:
             for line in file:
                 # A full disk or a lost machine can cut one short, wherever it stands then.
                 with contextlib.suppress(json.JSONDecodeError):
@@ -179,18 +184,45 @@ class EventLog:
         return [result_of(event) for event in self.read() if event["event"] == "finished"]
 
 
+def by_descriptor(descriptor: int) -> Path:
+    """The path of an open file, in every process that has it by this number."""
+    return _DESCRIPTORS / str(descriptor)
+
+
 def opened(path: str | Path, flags: int) -> int:
     """Open a record or a port: who can make links in its directory does not choose the file.
 
-    :raises OSError: it is a symbolic link, or a file that has another name too.
+    :raises OSError: it is a symbolic link, a file that has another name too, or a FIFO, which
+        could block for ever.
     """
-    own = os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+    own = os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK
+    # Links to descriptors are the kernel's.
+    own |= 0 if Path(path).parent == _DESCRIPTORS else os.O_NOFOLLOW
     descriptor = os.open(path, flags | own, 0o644)
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+    if wrong := _wrong(os.fstat(descriptor)):
         os.close(descriptor)
-        raise OSError(errno.EMLINK, os.strerror(errno.EMLINK), str(path))
+        raise OSError(wrong, os.strerror(wrong), str(path))
+    os.set_blocking(descriptor, True)
     return descriptor
+
+
+def _wrong(status: os.stat_result) -> int:
+    """The errno for what is no record and no port; 0 for what is one."""
+    if stat.S_ISREG(status.st_mode):
+        return errno.EMLINK if status.st_nlink > 1 else 0
+    return 0 if stat.S_ISCHR(status.st_mode) else errno.ENXIO
+
+
+def readable(path: str | Path, flags: int) -> int:
+    """Open a record to read it, as an opener of :func:`open`; never one that blocks for ever.
+
+    :raises HarnessError: it is a FIFO, say.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise HarnessError(f"{path} is not a file: name the results directory of a run")
 
 
 def left(path: Path) -> frozenset[str]:

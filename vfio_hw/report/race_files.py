@@ -7,23 +7,26 @@ from typing import Any
 
 from vfio_hw.report import terminal
 from vfio_hw.report.events import Event, EventLog
+from vfio_hw.report.place import Place
 
 
-def write_failures(log: EventLog, out: Path) -> dict[str, Path]:
+def write_failures(log: EventLog, out: Path | Place) -> dict[str, Path]:
     """Write ``race-N.json`` for every race of the record that failed; returns them by their tests.
 
     A race that the kernel did not survive, or after which an oracle found something, has told what
     it runs but not in which round it failed: how many there were is what it last said.
     """
+    if isinstance(out, Path):
+        with Place(out) as place:
+            return write_failures(log, place)
     files = {}
     for number, content in enumerate(_failures(log), 1):
-        path = out / f"race-{number}.json"
-        path.write_text(json.dumps(content, indent=1) + "\n")
-        files[content["test"]] = path
+        text = json.dumps(content, indent=1) + "\n"
+        files[content["test"]] = out.write(f"race-{number}.json", text)
     return files
 
 
-def tell(log: EventLog, out: Path) -> None:
+def tell(log: EventLog, out: Path | Place) -> None:
     """Write the files, and say of each what can be done with it."""
     for test, path in write_failures(log, out).items():
         terminal.say(f"the race of {test}: vfio-hw replay {path}, or vfio-hw repro {path}")

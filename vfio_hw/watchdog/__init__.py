@@ -5,16 +5,19 @@ what a test leaves behind is still told by the children of pytest.
 """
 
 import faulthandler
+import fcntl
 import os
 import signal
 import socket
+import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.watchdog.guard import TELL, Watched, serve
+from vfio_hw.report.events import opened
+from vfio_hw.watchdog.guard import TELL, Distrust, Watched, nobody, serve
 
 #: Seconds that each race may take when nobody says how many.
 RACE_BUDGET = 3.0
@@ -38,9 +41,18 @@ class Watchdog:
     :param port: where events are written; None: nowhere.
     :param supervised: somebody reads the events, and ends this machine when they say so. Nobody
         does when it is a real one: then the watchdog stops pytest.
+    :param distrust: on a real machine is told why its kernel is to get no other test: a test hangs,
+        or the kernel has reported a fault when pytest was gone.
     """
 
-    def __init__(self, deadline: float, port: Path | None, *, supervised: bool) -> None:
+    def __init__(
+        self,
+        deadline: float,
+        port: Path | None,
+        *,
+        supervised: bool,
+        distrust: Distrust = nobody,
+    ) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # What Python does is told by Python, when it is asked by this signal.
         self._answer, writer = os.pipe()
@@ -50,11 +62,15 @@ class Watchdog:
         # So that what a test has changed is given back; by default the signal would just kill.
         self._terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
         watched = Watched(os.getpid(), os.pidfd_open(os.getpid()), self._answer)
+        kept = -1 if port is None else _kept(port)
         first = os.fork()
         if first == 0:
-            _guard(partial(serve, theirs, watched, deadline, port, supervised=supervised))
+            life = partial(serve, theirs, watched, deadline, kept)
+            _guard(partial(life, supervised=supervised, distrust=distrust))
         theirs.close()
         os.close(watched.pidfd)
+        if kept >= 0:
+            os.close(kept)
         os.waitpid(first, 0)
 
     def began(self, test: str) -> None:
@@ -98,6 +114,14 @@ class Watchdog:
             self._channel.sendall(message)
         except OSError:
             raise _gone() from None
+
+
+def _kept(port: Path) -> int:
+    """The port, opened. A file is locked, so that who reads it can wait for the last word."""
+    descriptor = opened(port, os.O_WRONLY | os.O_APPEND)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
 
 
 def _gone() -> HarnessError:

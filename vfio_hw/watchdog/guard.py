@@ -8,13 +8,17 @@ import signal
 import socket
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vfio_hw.errors import HarnessError
 from vfio_hw.oracle.holders import holders
 from vfio_hw.oracle.splats import splats
-from vfio_hw.report.events import Event, Result, opened
+from vfio_hw.oracle.taint import faults
+from vfio_hw.report.events import Event, Result
 from vfio_hw.watchdog.advice import advice
+from vfio_hw.watchdog.death import fault
 from vfio_hw.watchdog.evidence import gathered
 from vfio_hw.watchdog.log import Log
 
@@ -41,18 +45,28 @@ class Watched:
     answer: int
 
 
+Distrust = Callable[[str], None]
+"""Notes for later runs, also of a kernel that took pytest with it, why it gets no other test."""
+
+
+def nobody(why: str) -> None:
+    """Nobody runs after us on this kernel."""
+
+
 def serve(
     channel: socket.socket,
     process: Watched,
     deadline: float,
-    port: Path | None,
+    port: int,
     *,
     supervised: bool,
+    distrust: Distrust = nobody,
 ) -> None:
     """Live until pytest ends; see :class:`vfio_hw.watchdog.Watchdog`."""
     try:
-        _detach([channel.fileno(), process.pidfd, process.answer])
-        _Guard(channel, process, deadline, port, supervised).serve()
+        needed = [channel.fileno(), process.pidfd, process.answer, port]
+        _detach([each for each in needed if each >= 0])
+        _Guard(channel, process, deadline, port, supervised, distrust).serve()
     except BaseException:
         _say(f"the watchdog of the tests failed:\n{traceback.format_exc()}")
 
@@ -63,16 +77,18 @@ class _Guard:
         channel: socket.socket,
         process: Watched,
         deadline: float,
-        port: Path | None,
+        port: int,
         supervised: bool,
+        distrust: Distrust = nobody,
     ) -> None:
         self._channel, self._process, self._deadline = channel, process, deadline
-        self._supervised = supervised
-        self._port = -1 if port is None else opened(port, os.O_WRONLY | os.O_APPEND)
+        self._port, self._supervised, self._distrust = port, supervised, distrust
         self._log = Log()
+        self._log.begin()
         self._logged: list[str] = []
-        self._test = ""
-        self._began = self._left = 0.0
+        self._test, self._last = "", "the start of pytest"
+        self._faults = faults()
+        self._began, self._left = time.monotonic(), 0.0
         self._told = False
         self._over = False  # pytest needs us no more, or is gone
 
@@ -100,7 +116,7 @@ class _Guard:
             self._take(message)
         elif ready:
             # The exit status is seen by whoever supervises.
-            if self._watching and not self._supervised:
+            if not self._told and not self._supervised:
                 self._died()
             self._over = True
 
@@ -110,10 +126,10 @@ class _Guard:
             self._test, self._told = test.decode(), False
             self._began, self._left = time.monotonic(), self._deadline
             self._log.begin()
-            self._logged = []
+            self._logged, self._faults = [], faults()
         elif word == b"ended":
             self._channel.send(b"told" if self._told else b"yours")
-            self._test = ""
+            self._test, self._last = "", self._test
         elif word == b"stop":
             self._over = True
 
@@ -133,23 +149,42 @@ class _Guard:
         python = f"what Python does there:\n{_MUTE if blocked else self._python()}"
         text = "\n".join([head, found.summary, "", python, "", found.details])
         self._report("failed", "hang", text, titles)
-        if self._supervised:
-            self._event({"event": "unusable", "text": f"{self._test} hangs"})
-        else:
+        self._unusable(f"{self._test} hangs")
+        if not self._supervised:
             advised = advice(found.blocked, found.held)
             _say(f"{head}\n{found.summary}\n{advised}\n\n{python}\n{found.details}")
             self._stop(advised)
 
     def _died(self) -> None:
-        held = "\n".join(holders()) or "nobody"
-        text = (
-            f"pytest (pid {self._process.pid}) ended while {self._test} ran: its exit status says"
-            " how, and the kernel log whether it ran out of memory; what it had taken from its"
-            f" driver was not given back\nopen VFIO and IOMMUFD files are held by:\n"
-            f"{held}"
-        )
-        self._report("error", "exit", text, [])
-        _say(text)
+        """Pytest is gone without a word, in a test or after it: if the kernel did that, say so."""
+        if found := fault(self._log.lines, faults() - self._faults):
+            where = f"while {self._test} ran" if self._test else f"after {self._last}"
+            text = f"pytest (pid {self._process.pid}) ended {where}, and the kernel has reported:"
+            text = f"{text}\n{found.text}"
+            self._report("failed", "kernel log", text, found.titles)
+            self._unusable(f"{found.titles[0]} {where}")
+            _say(text)
+        elif self._test:
+            held = "\n".join(holders()) or "nobody"
+            text = (
+                f"pytest (pid {self._process.pid}) ended while {self._test} ran: its exit status"
+                " says how, and the kernel log whether it ran out of memory; what it had taken from"
+                " its driver was not given back\nopen VFIO and IOMMUFD files are held by:\n"
+                f"{held}"
+            )
+            self._report("error", "exit", text, [])
+            _say(text)
+
+    def _unusable(self, why: str) -> None:
+        """The kernel is to be given no other test; by whoever listens, and by later runs."""
+        self._event({"event": "unusable", "text": why})
+        if not self._supervised:
+            try:
+                self._distrust(why)
+            except (OSError, HarnessError) as error:
+                _say(
+                    f"that the kernel is not to be trusted can not be kept for later runs: {error}"
+                )
 
     def _stop(self, advised: str) -> None:
         """End pytest, in a way that lets it give the devices back if it can still do that."""
@@ -184,7 +219,8 @@ class _Guard:
 
     def _report(self, verdict: str, oracle: str, text: str, titles: list[str]) -> None:
         seconds = round(time.monotonic() - self._began, 3)
-        result = Result(self._test, verdict, seconds, text, oracle, {}, titles)
+        test = self._test or f"after {self._last}"
+        result = Result(test, verdict, seconds, text, oracle, {}, titles)
         self._event(result.as_event())
 
     def _event(self, event: Event) -> None:
