@@ -5,6 +5,7 @@ import time
 from dataclasses import asdict, dataclass
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.host import shared
 from vfio_hw.host.journal import boot
 from vfio_hw.host.state import State
 
@@ -31,6 +32,18 @@ def over(state: State) -> None:
     state.remove(_RUNNING)
 
 
+def settle(state: State) -> str | None:
+    """Forget the test of a run that was killed in the boot that still is; its name.
+
+    When the machine is booted later on, that is not because it died in the test.
+    """
+    test = cut_short(state)
+    if test is None or test.boot != boot():
+        return None
+    over(state)
+    return test.test
+
+
 def cut_short(state: State) -> Running | None:
     """The test whose end nobody has noted."""
     text = state.text(_RUNNING)
@@ -45,13 +58,14 @@ def cut_short(state: State) -> Running | None:
 def distrust(state: State, text: str) -> None:
     """The kernel that runs now is not to be given another test."""
     state.replace(_DISTRUSTED, json.dumps({"boot": boot(), "text": text}))
+    shared.mark(text)
 
 
 def distrusted(state: State) -> str | None:
     """Why the kernel that runs now is not to be given another test; None: it may have one."""
     text = state.text(_DISTRUSTED)
     if text is None:
-        return None
+        return next(iter(shared.marks()), None)
     try:
         found = json.loads(text)
         if found["boot"] == boot():
@@ -59,7 +73,7 @@ def distrusted(state: State) -> str | None:
     except (ValueError, KeyError, TypeError):
         pass
     state.remove(_DISTRUSTED)
-    return None
+    return next(iter(shared.marks()), None)
 
 
 def must_be_trusted(state: State) -> None:
