@@ -48,7 +48,9 @@ class Watchdog:
         self._writer = writer
         faulthandler.register(TELL, file=writer, all_threads=True)
         # So that what a test has changed is given back; by default the signal would just kill.
-        self._terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self._terminate = signal.getsignal(signal.SIGTERM)
+        if self._terminate is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         watched = Watched(os.getpid(), os.pidfd_open(os.getpid()), self._answer)
         first = os.fork()
         if first == 0:
