@@ -3,7 +3,7 @@
 A refusal has the name of its rule, so that a person can tell what was looked at, and what to do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from vfio_hw.host import network
 from vfio_hw.host.descendants import Descendant, descendants, node
 from vfio_hw.host.openers import Opening, openings
-from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.pci import PciFunction, is_vfio
 from vfio_hw.host.storage import Storage
 from vfio_hw.host.sysfs import attribute, link_name
 
@@ -76,10 +76,11 @@ class Safety:
     """What this machine stands on, as it was when this was made; short-lived, therefore.
 
     :param root: where /sys, /proc and /dev are.
+    :param ours: processes that may have the functions open.
     """
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root
+    def __init__(self, root: Path = Path("/"), ours: Collection[int] = ()) -> None:
+        self._root, self._ours = root, ours
 
     @cached_property
     def _storage(self) -> Storage:
@@ -87,7 +88,7 @@ class Safety:
 
     @cached_property
     def _openings(self) -> list[Opening]:
-        return openings(self._root)
+        return [each for each in openings(self._root) if each.pid not in self._ours]
 
     def refusals(self, function: PciFunction) -> list[Refusal]:
         """Every reason why this function, or one that has to go with it, may not be taken."""
@@ -129,7 +130,7 @@ class Safety:
         group = function.iommu_group
         if group is not None and (numbers := node(self._root / f"sys/class/vfio/{group}")):
             nodes.add(("c", *numbers))
-        vfio = _is_vfio(function.driver or "")
+        vfio = is_vfio(function.driver or "")
         directory = function.path.resolve()
         held = [each for each in self._openings if each.is_of(directory, nodes, vfio=vfio)]
         # Of each process one will do: what it has mapped it has often open, too.
@@ -144,7 +145,7 @@ def _of_interfaces(
         for use in network.uses(each.name, root):
             yield use.rule, use.text
     driver = function.driver or ""
-    if function.class_code >> 16 == _NETWORK and driver and not _is_vfio(driver) and not interfaces:
+    if function.class_code >> 16 == _NETWORK and driver and not is_vfio(driver) and not interfaces:
         # sysfs shows the interfaces of the namespace that one looks from.
         yield "namespace", f"{driver} drives it, and its interface is in another network namespace"
 
@@ -161,7 +162,3 @@ def _of_console(
     for each in below:
         if each.subsystem == "tty" and each.name in consoles:
             yield "console", f"the kernel's console is on its port {each.name}"
-
-
-def _is_vfio(driver: str) -> bool:
-    return "vfio" in driver
