@@ -16,7 +16,7 @@ from vfio_hw import order
 from vfio_hw.choice import Choice
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.here import session
-from vfio_hw.host import modules, writer
+from vfio_hw.host import guest, modules, writer
 from vfio_hw.host.text import printable_lines
 from vfio_hw.oracle import Finding, Oracles
 from vfio_hw.port import port_of
@@ -63,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--quick", action="store_true", help="each test once, with parameters drawn by the seed"
     )
     group.addoption("--after-splat", action="store_true", help="go on after the kernel's faults")
+    group.addoption("--force", action="append", default=[], help="address to be taken in use too")
     group.addoption("--fatal", action="store_true", help="also tests this kernel may die of")
     group.addoption("--order", metavar="FILE", help="file that says which tests come first")
     group.addoption("--machine", metavar="NAME", help="of fixtures/machines, on which this runs")
@@ -76,6 +77,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    guest.disbelieve()
     config.addinivalue_line("markers", "promise(name): the promise, P1 to P9, that it defends")
     config.addinivalue_line(
         "markers",
@@ -134,10 +136,9 @@ class _Judge:
 
     def _begin(self) -> None:
         option, in_guest = self._config.option, bool(os.environ.get(IN_GUEST))
-        session.may_run(option.device, alone=in_guest)
         if not in_guest:
             # Before the process that writes to sysfs, which keeps the machine's lock.
-            self._here = session.Session(trusting=option.after_splat)
+            self._here = session.Session(option.device, option.force, trusting=option.after_splat)
             self._config.add_cleanup(self._here.close)
         self._watchdog = Watchdog(
             option.test_deadline or deadline_for(option.race_budget),
@@ -223,6 +224,7 @@ class _Judge:
                 faults, (of, each) = faults_of(item, ran=self._course.called), faulty_device(item)
                 with self._course.looking("teardown"):
                     findings = self._oracles.after(faults=faults, of=of, each=each)
+                    findings = self._here.judged(findings) if self._here else findings
                 self._course.findings = findings
                 if findings:
                     raise KernelSplat("\n\n".join(map(str, findings)), oracle=findings[0].oracle)

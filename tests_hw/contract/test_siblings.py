@@ -43,9 +43,9 @@ def offered_errno(function: PciFunction, driver: str) -> int:
 
 
 @pytest.mark.promise("P4")
-def test_no_native_driver_gets_a_function_while_its_group_is_used(two_of_a_group, iommu_mode):
+def test_no_native_driver_gets_a_function_while_its_group_is_used(two_free_of_a_group, iommu_mode):
     """Its probe is not even called: its own answer, which it has before and after, is another."""
-    one, other = two_of_a_group
+    one, other = two_free_of_a_group
     assert offered_errno(other, NATIVE) == errno.ENODEV
     with bound_to(one):
         assert offered_errno(other, NATIVE) == errno.ENODEV
@@ -56,8 +56,8 @@ def test_no_native_driver_gets_a_function_while_its_group_is_used(two_of_a_group
 
 
 @pytest.mark.promise("P4")
-def test_a_container_alone_keeps_native_drivers_from_its_groups(two_of_a_group):
-    one, other = two_of_a_group
+def test_a_container_alone_keeps_native_drivers_from_its_groups(two_free_of_a_group):
+    one, other = two_free_of_a_group
     with bound_to(one), Container() as container, Group(one.iommu_group) as group:
         assert offered_errno(other, NATIVE) == errno.ENODEV
         group.set_container(container)

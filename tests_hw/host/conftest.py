@@ -3,9 +3,13 @@
 tests_hw/harness/test_host.py boots it.
 """
 
+import contextlib
 import importlib.util
 import os
+import re
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +24,10 @@ from vfio_hw.host.restore import restore
 from vfio_hw.host.safety import Safety
 from vfio_hw.host.state import VARIABLE, State
 from vfio_hw.plugin import IN_GUEST
+from vfio_hw.session import PROJECT
+
+# Seconds. A busy machine takes many times what an idle one does; what stays is not hung.
+DEADLINE = 300.0
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -111,3 +119,78 @@ def life():
     sys.modules["life"] = module
     described.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def planted(life) -> Iterator[None]:
+    """Tests that only this guest has, and the machine as it must be after each test."""
+    place = PROJECT / "tests_hw/pci/test_planted.py"
+    place.write_text(Path(__file__).with_name("planted.py").read_text())
+    for name in ("stays", "lingers", "after"):
+        Path("/tmp", name).unlink(missing_ok=True)
+    before = life.machine()
+    yield
+    assert life.machine() == before
+    place.unlink()
+
+
+@pytest.fixture
+def here(state, tmp_path, edu):
+    """Starts vfio-hw run --here on the edu; the process, and its results."""
+    started = []
+
+    def start(
+        *words: str, device: str = edu.address, **variables: str
+    ) -> tuple[subprocess.Popen[str], Path]:
+        results = tmp_path / f"results-{len(started)}"
+        own = [f"--device={device}", f"--results={results}", "--test-deadline=1000"]
+        environment = {key: value for key, value in os.environ.items() if key != IN_GUEST}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vfio_hw", "run", "--here", *own, *words],
+            cwd=PROJECT,
+            env={**environment, VARIABLE: str(state.path), **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process, results
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def ended() -> Callable[[subprocess.Popen[str]], tuple[int, str]]:
+    """Waits for the end of a run; its exit status, and what it said."""
+
+    def wait(process: subprocess.Popen[str]) -> tuple[int, str]:
+        said, _ = process.communicate(timeout=DEADLINE)
+        return process.returncode, said
+
+    return wait
+
+
+@pytest.fixture
+def said_in() -> Callable[[str, str], str]:
+    """What a planted test has written into its file, once it has."""
+
+    def wait(name: str, text: str) -> str:
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            with contextlib.suppress(FileNotFoundError):
+                if re.fullmatch(text, found := Path("/tmp", name).read_text()):
+                    return found
+            time.sleep(0.1)
+        raise AssertionError(f"no planted test has written /tmp/{name}")
+
+    return wait
+
+
+@pytest.fixture
+def running_pytest(said_in) -> Callable[[], int]:
+    """The pid of the pytest that is in test_stays, once it is."""
+    return lambda: int(said_in("stays", "[0-9]+"))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from vfio_hw.host.binding import bound_to
 from vfio_hw.report.events import EventLog
 from vfio_hw.session import PROJECT
 from vfio_hw.vfio.names import group_path
@@ -119,6 +120,17 @@ def test_what_root_has_not_bound_no_user_tests(card):
         status, said = told("member", words)
         assert status == 3 and "needs root" in said
     assert card.driver == "e1000e"
+
+
+def test_a_group_that_a_native_driver_shares_no_user_tests(command, life, shared):
+    """He is told which function it is, and what root does."""
+    edu, card = shared
+    before = life.machine()
+    assert command("bind", edu)[0] == 0
+    with bound_to(card, "e1000e"):
+        status, said = told("member", f"run --here --device {edu} {TESTS[0]}")
+    assert status == 3 and f"native drivers have {card} (e1000e): let root" in said, said
+    assert command("unbind", edu)[0] == 0 and life.machine() == before
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from vfio_hw.errors import KernelRefused
 from vfio_hw.fixtures import Target
+from vfio_hw.host.binding import free
 from vfio_hw.host.forked import forked
 from vfio_hw.host.mdev import Mdev
 from vfio_hw.vfio.cdev import Cdev
@@ -148,7 +149,12 @@ def test_a_killed_owner_does_not_hold_the_removal_up(device: Target, mode):
 @pytest.mark.promise("P4")
 def test_a_group_kept_past_the_removal_is_harmless(device: Target):
     """Its descriptor stays, its IOMMU is gone: every call says so."""
-    with Container() as container, Group(device.iommu_group) as group:
+    siblings = [] if isinstance(device.handle, Mdev) else device.handle.siblings()
+    with (
+        free(*siblings),  # the group is VFIO's as long as one of it is
+        Container() as container,
+        Group(device.iommu_group) as group,
+    ):
         with device.removal() as removal:
             removal.must_return(PROMPT)
         assert group.set_container_errno(container) == errno.ENODEV

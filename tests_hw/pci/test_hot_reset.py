@@ -120,7 +120,9 @@ def test_nobody_else_resets_the_bus_and_a_refusal_holds_no_file(bus, mtty, mode)
 
 
 @pytest.mark.promise("P8")
-def test_a_function_that_is_not_vfios_keeps_the_bus_from_being_reset(on_the_bus):
+def test_a_function_that_is_not_vfios_keeps_the_bus_from_being_reset(
+    on_the_bus, two_free_of_a_group
+):
     """One is enough, though no other driver has it either, and it is in the user's own group."""
     one, foreign, *others = on_the_bus
     with contextlib.ExitStack() as stack:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.fixtures import Target
-from vfio_hw.host.binding import bound_to, set_driver_override, unbind
+from vfio_hw.host.binding import bound_to, free, set_driver_override, unbind
 from vfio_hw.host.mdev import Mdev
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.race import uses
@@ -46,37 +46,38 @@ def test_of_two_openers_at_once_at_least_one_gets_the_group(mtty: Mdev, raced):
 
 
 @pytest.mark.promise("P4")
-def test_two_devices_probed_at_once_share_one_group(two_of_a_group: list[PciFunction], raced):
+def test_two_devices_probed_at_once_share_one_group(two_free_of_a_group: list[PciFunction], raced):
     """Two functions of one IOMMU group are offered to vfio-pci at the same time."""
-    first, second = two_of_a_group
+    first, second = two_free_of_a_group
     number = first.iommu_group
-    before = group_names()
 
     def scene() -> Scene:
-        for function in two_of_a_group:
+        for function in two_free_of_a_group:
             unbind(function)
         assert not Path("/dev/vfio", str(number)).exists()
         return Scene(
             [],
             [
                 Actor(f"probe {function}", uses.driver_probed(function.bus, function.address))
-                for function in two_of_a_group
+                for function in two_free_of_a_group
             ],
         )
 
     def judge(_: Round) -> str | None:
-        drivers = [function.driver for function in two_of_a_group]
+        drivers = [function.driver for function in two_free_of_a_group]
         if drivers != ["vfio-pci", "vfio-pci"]:
             return f"the functions are bound to {drivers}"
         groups = group_names() - before
         if groups != {str(number)}:
             return f"groups {groups} came into being, not one of number {number}"
-        return unusable(racer, number, two_of_a_group)
+        return unusable(racer, number, two_free_of_a_group)
 
-    with bound_to(first), bound_to(second), Racer() as racer:
-        for function in two_of_a_group:
-            set_driver_override(function, "vfio-pci")
-        raced(racer, scene, {("ok+ok", "ok+ok")}, judge, window_ns=PROBES_NS)
+    with free(*first.siblings()), Racer() as racer:
+        before = group_names()
+        with bound_to(first), bound_to(second):
+            for function in two_free_of_a_group:
+                set_driver_override(function, "vfio-pci")
+            raced(racer, scene, {("ok+ok", "ok+ok")}, judge, window_ns=PROBES_NS)
 
 
 def group_names() -> set[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from vfio_hw.errors import HarnessError, KernelSplat
+from vfio_hw.host import shared
 from vfio_hw.mutate import corpus, variant
 from vfio_hw.mutate.record import SURVIVED, Asked, Record, Verdict
 from vfio_hw.mutate.variant import Variant
@@ -142,6 +143,13 @@ class Bench:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+
+@pytest.fixture(autouse=True)
+def own_shared_place(tmp_path_factory, monkeypatch):
+    """What all users of a machine share is not that of this one; root has made no such place."""
+    place = tmp_path_factory.mktemp("run") / "nowhere" / "vfio-hw"
+    monkeypatch.setattr(shared, "PLACE", place)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """This file checks what the next run on a machine says of the one before, and of the kernel."""
 
+import argparse
 import json
 import os
 import time
@@ -9,6 +10,7 @@ import pytest
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.here import earlier, pstore, running
+from vfio_hw.here.binding import restore_all
 from vfio_hw.here.leftovers import leftovers
 from vfio_hw.host import journal
 from vfio_hw.host.journal import Journal
@@ -43,6 +45,11 @@ def kept(tmp_path, monkeypatch):
     return place
 
 
+def restored() -> list[int]:
+    """``vfio-hw restore``, as root."""
+    return [restore_all(argparse.Namespace())]
+
+
 def in_another_boot(state: State) -> None:
     text = json.loads(state.text("running") or "")
     state.replace("running", json.dumps({**text, "boot": "another"}))
@@ -52,6 +59,20 @@ def test_a_run_that_was_killed_says_nothing_of_the_kernel(state):
     running.began(state, TEST, "")
     assert earlier.crashed(state) is None
     assert state.names() == []
+
+
+@pytest.mark.parametrize("look", [leftovers, restored])
+def test_after_a_look_at_what_was_left_a_reboot_is_no_panic(state, look):
+    running.began(state, TEST, "")
+    list(look())
+    assert running.cut_short(state) is None
+
+
+def test_a_look_after_the_boot_leaves_the_note_to_the_next_run(state):
+    running.began(state, TEST, "")
+    in_another_boot(state)
+    assert [each.name for each in leftovers()] == ["earlier run"]
+    assert earlier.crashed(state)
 
 
 def test_a_machine_that_died_is_the_failure_of_the_test_that_ran(state, kept, tmp_path):
@@ -158,6 +179,7 @@ def test_doctor_tells_what_is_left(state):
     Journal.begun(state, "run").note(Target("attribute", str(state.path / "running")), "x")
     found = {each.name: each for each in leftovers()}
     assert set(found) == {"leftovers", "earlier run", "trust"}
+    assert f"was killed in {TEST}" in found["earlier run"].reason
     assert found["trust"].verdict == "not here" and "1 changes" in found["leftovers"].reason
     with machine_locked(state):
         (busy,) = leftovers()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat
-from vfio_hw.host import writer
+from vfio_hw.host import sysfs, writer
 from vfio_hw.host.blocking import BlockingWrite, took, write_with_deadline
 from vfio_hw.host.process import process_state
 from vfio_hw.oracle.children import descendants, have_children
@@ -44,6 +44,19 @@ def test_a_write_that_succeeds_says_zero_and_when(tmp_path: Path) -> None:
     assert before <= write.started_at <= write.finished_at <= time.monotonic()
     assert path.read_text() == "text"
     assert not write.blocked
+
+
+def test_a_write_that_can_not_be_noted_takes_no_child(tmp_path, monkeypatch) -> None:
+    class Full:
+        def before(self, path, text):
+            raise OSError(errno.ENOSPC, "full")
+
+    writer.ready()
+    monkeypatch.setattr(sysfs, "keepers", [Full()])
+    before = writer.waiting()
+    with pytest.raises(OSError, match="full"):
+        BlockingWrite(tmp_path / "attribute", "text").start()
+    assert writer.waiting() == before and not list(writer.unfinished())
 
 
 @pytest.mark.parametrize(

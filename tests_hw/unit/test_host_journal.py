@@ -90,6 +90,24 @@ def test_what_somebody_changed_since_is_left_and_told_once(state, knob):
     assert knob.read_text() == "theirs" and list(restore(state)) == []
 
 
+def test_what_came_anew_under_a_name_has_an_old_value_of_its_own(state, knob, monkeypatch):
+    """As a function that a test took from its bus, and that was found again."""
+    numbers = iter("aabbbbbb")
+    monkeypatch.setattr(Target, "identity", lambda self: next(numbers))
+    kept = Journal.begun(state, "run")
+    for old, new in (("old", "new"), ("native", "newer")):
+        knob.write_text(old)
+        kept.note(target(knob), new)
+        knob.write_text(new)
+        kept.ended(target(knob), new, made=True)
+        if old == "old":
+            next(numbers)
+    kept.close()
+    assert found(state, kept.name).records[target(knob)].old == "native"
+    assert [each.word for each in restore(state)] == ["restored"]
+    assert knob.read_text().strip() == "native"
+
+
 def test_what_can_not_be_put_back_stays_in_the_journal(state, knob, monkeypatch):
     kept = Journal.begun(state, "run")
     kept.note(target(knob), "new")

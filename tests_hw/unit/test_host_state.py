@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.host.lock import VARIABLE, device_locked, machine_locked
+from vfio_hw.host.lock import VARIABLE, descriptor, device_locked, inherited, machine_locked
 from vfio_hw.host.state import State
 
 
@@ -100,16 +100,44 @@ def test_the_lock_outlives_its_holder_as_long_as_a_child_has_it(place):
     state.close()
 
 
+def in_a_child(do) -> bool:
+    """Whether it returns, in a fork, and raises nothing of ours."""
+    child = os.fork()
+    if child == 0:
+        try:
+            do()
+        except HarnessError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
 def test_a_child_that_was_given_the_lock_has_it(place, monkeypatch):
     state = State(place)
-    with machine_locked(state):
-        with pytest.raises(HarnessError, match="lock of this machine"), machine_locked(state):
-            pass
-        descriptor = os.open(place / "lock", os.O_RDONLY)
-        monkeypatch.setenv(VARIABLE, str(descriptor))
+
+    def locks() -> None:
         with machine_locked(state):
             pass
-        os.close(descriptor)
+
+    with machine_locked(state):
+        assert not in_a_child(locks)
+        monkeypatch.setenv(VARIABLE, str(descriptor()))
+        assert in_a_child(locks)
+    state.close()
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "99999", "{}", "{own}"])
+def test_the_environment_alone_gives_nobody_the_lock(place, monkeypatch, text):
+    """Neither while nobody has it, nor a file of it that was opened apart."""
+    state = State(place)
+    os.close(state.open("lock", os.O_RDWR | os.O_CREAT))
+    own = os.open(place / "lock", os.O_RDONLY)
+    monkeypatch.setenv(VARIABLE, text.format(0, own=own))
+    assert inherited(state) is None
+    with machine_locked(state):
+        assert in_a_child(lambda: None) and inherited(state) is None
+        assert not in_a_child(lambda: machine_locked(state).__enter__())
+    os.close(own)
     state.close()
 
 

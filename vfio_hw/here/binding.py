@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.here import running
 from vfio_hw.host import journal, modules
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.pci import PciFunction
@@ -129,6 +130,7 @@ def restore_all(args: argparse.Namespace) -> int:
     _need_root("restoring")
     state = State()
     with machine_locked(state, _PATIENCE):
+        running.settle(state)
         return tell(restore(state))
 
 

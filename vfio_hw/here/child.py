@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.host.process import process_state
 from vfio_hw.watchdog import REPORT_SECONDS
 
 _SLICE = 0.2
@@ -20,6 +21,10 @@ _AT_ONCE = 1 << 20  # bytes
 #: Seconds in which pytest gives back what it has taken, when it is told to end; and in which a
 #: process ends that was killed, unless the kernel holds it.
 GRACE, LAST_GRACE = 60.0, 10.0
+
+
+class Stuck(HarnessError):
+    """pytest is still there and can not be ended: nothing may be undone beside it."""
 
 
 class Child:
@@ -57,7 +62,7 @@ class Child:
         """Take its events until it ends; its exit status, None when it had to be ended.
 
         :param silence: seconds between two events after which it is taken to stand still.
-        :raises HarnessError: it stands still, and can not be killed.
+        :raises Stuck: it stands still, and can not be killed.
         """
         heard = time.monotonic()
         while not select.select([self._end], [], [], _SLICE)[0]:
@@ -76,7 +81,7 @@ class Child:
     def end(self) -> None:
         """End it, in a way that lets it give back what it has taken, if it still can.
 
-        :raises HarnessError: the kernel does not let it go.
+        :raises Stuck: the kernel does not let it go.
         """
         for number, grace in ((signal.SIGTERM, GRACE), (signal.SIGKILL, LAST_GRACE)):
             if self._process.poll() is not None:
@@ -85,13 +90,17 @@ class Child:
             if select.select([self._end], [], [], grace)[0]:
                 self._process.wait(timeout=LAST_GRACE)
                 return
-        raise HarnessError(
-            f"the kernel does not let pytest go, pid {self._process.pid}: see its stack in"
-            f" /proc/{self._process.pid}/stack; when it is gone, or after a reboot, vfio-hw restore"
+        raise Stuck(
+            f"the kernel does not let pytest go, so nothing was put back beside it:"
+            f" {process_state(self._process.pid)}\nwhen pid {self._process.pid} is gone, vfio-hw"
+            " restore finishes; after a reboot nothing is left to undo"
         )
 
     def close(self) -> None:
-        """End it, if it has not ended."""
+        """End it, if it has not ended.
+
+        :raises Stuck: the kernel does not let it go.
+        """
         try:
             self.end()
         finally:

@@ -4,7 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from vfio_hw.errors import HarnessError
 from vfio_hw.here import running
+from vfio_hw.here.binding import tell
 from vfio_hw.here.pstore import last_words
 from vfio_hw.here.running import Running
 from vfio_hw.host import journal
@@ -19,6 +21,18 @@ _KEPT = 300  # lines of a dead kernel's log
 def undone(state: State) -> Iterator[Outcome]:
     """Undo what a run that is no more has changed; what bind has taken stays taken."""
     return restore(state, lambda found, target: found.purpose == "run")
+
+
+def must_be_undone(state: State) -> None:
+    """Nothing is left of earlier runs: what they have left is undone, and told.
+
+    :raises HarnessError: something of it can not be put back.
+    """
+    if tell(undone(state)):
+        raise HarnessError(
+            "an earlier run has left what can not be put back, see above: see to it, then start"
+            " again"
+        )
 
 
 def crashed(state: State) -> Result | None:

@@ -37,9 +37,11 @@ def _found(state: State) -> Iterator[Check]:
         else:
             text = f"pid {each.pid} has left {len(each.records)} changes"
             yield Check("leftovers", NOTE, text, "vfio-hw restore, or the next run, undoes them")
+    if ended := running.settle(state):
+        yield Check("earlier run", NOTE, f"it was killed in {ended}; the machine has lived on")
     test = running.cut_short(state)
     if test is not None:
-        text = f"the run ended in {test.test}"
-        yield Check("earlier run", NOTE, text, "the next run says whether the machine died in it")
+        text = f"the machine died, or was reset, in {test.test}"
+        yield Check("earlier run", NOTE, text, "the next run tells its last words")
     if why := running.distrusted(state):
         yield Check("trust", NOT_HERE, why, "reboot, or run with --after-splat")

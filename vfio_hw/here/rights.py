@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.pci import PciFunction, is_vfio
+from vfio_hw.host.taking import with_their_groups
 from vfio_hw.oracle.kernel_log import KernelLog
 from vfio_hw.vfio.names import cdev_path, group_path
 
@@ -17,7 +18,7 @@ _NODES = (Path("/dev/vfio/vfio"), Path("/dev/iommu"))
 
 
 def must_suffice(functions: Sequence[PciFunction]) -> None:
-    """This user may drive the functions; root may always.
+    """This user may drive the functions, whose groups are VFIO's; root may always.
 
     :raises HarnessError: something is missing; says all of it.
     """
@@ -30,6 +31,17 @@ def must_suffice(functions: Sequence[PciFunction]) -> None:
             "hardware tests need root, to take devices from their drivers: use scripts/run, which"
             f" runs them in a guest; or let root do that (vfio-hw bind {which}), and name them"
             " (--device)"
+        )
+    kept = [
+        each
+        for each in with_their_groups(functions)
+        if each not in functions and each.driver and not is_vfio(each.driver)
+    ]
+    if kept:
+        siblings = ", ".join(f"{each} ({each.driver})" for each in kept)
+        raise HarnessError(
+            f"a group goes to user space as a whole, and native drivers have {siblings}: let root"
+            f" take the whole (vfio-hw bind {' '.join(map(str, functions))})"
         )
     lacking = [*_closed(functions), *_little_memory(), *_no_log()]
     if lacking:

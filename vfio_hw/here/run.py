@@ -4,18 +4,19 @@ import argparse
 import os
 import random
 import sys
+from pathlib import Path
 from typing import Any
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.here import earlier, running
-from vfio_hw.here.binding import check_forced, tell
-from vfio_hw.here.child import Child
-from vfio_hw.here.rights import must_suffice
+from vfio_hw.here.binding import tell
+from vfio_hw.here.child import Child, Stuck
+from vfio_hw.here.ending import Ending
 from vfio_hw.here.session import RESULTS, distrust
+from vfio_hw.here.taken import guarded, must_be_takeable, take_for_a_run
 from vfio_hw.host import modules
 from vfio_hw.host.lock import VARIABLE, descriptor, machine_locked
 from vfio_hw.host.pci import PciFunction
-from vfio_hw.host.safety import Safety
 from vfio_hw.host.state import State
 from vfio_hw.host.text import printable
 from vfio_hw.onekernel import HARNESS_WRONG, INTERRUPTED, KERNEL_WRONG, OK, USAGE
@@ -77,56 +78,53 @@ def run(args: argparse.Namespace) -> int:
         if dead is not None:
             terminal.say("an earlier run has ended with the machine:")
             terminal.tell(dead)
-        if tell(earlier.undone(state)):
-            raise HarnessError(
-                "an earlier run has left what can not be put back, see above: see to it, then start"
-                " again"
-            )
+        earlier.must_be_undone(state)
         if not args.after_splat:
             running.must_be_trusted(state)
-        _check(args)
+        named = [PciFunction.at(address) for address in args.device]
+        must_be_takeable(named, args.force)
         out = results_directory(args.results)
         if os.geteuid() == 0:
             modules.load_available(_MODULES)
+        return _taken(args, state, named, out)
+
+
+def _taken(args: argparse.Namespace, state: State, named: list[PciFunction], out: Path) -> int:
+    """Take the functions, run the tests, give everything back; the exit status."""
+    left_over, going = 0, None
+    with Ending() as ending:
         try:
             with Place.begun(out) as place:
-                status = _Run(args, place).lived()
+                with ending.heeded(), guarded(args.force):
+                    take_for_a_run(state, named)
+                going = _Run(args, place, ending)
+                status = going.lived()
         except KeyboardInterrupt:
             status = INTERRUPTED
             terminal.say(f"interrupted; what was finished is in {out}")
         finally:
-            left_over = tell(earlier.undone(state))
-            running.over(state)
-        return HARNESS_WRONG if left_over and status != KERNEL_WRONG else status
-
-
-def _check(args: argparse.Namespace) -> None:
-    """Nothing that the machine stands on is taken."""
-    named = [PciFunction.at(address) for address in args.device]
-    safety = Safety()
-    refused = [each for function in named for each in safety.refusals(function)]
-    check_forced(refused, [PciFunction.at(address).address for address in args.force])
-    for function in named:
-        if function.iommu_group is None:
-            raise HarnessError(
-                f"{function} has no IOMMU group, so VFIO can not have it: vfio-hw doctor --here"
-            )
-    must_suffice(named)
+            # A pytest that can not be ended may be restoring, too.
+            if going is None or not going.stuck:
+                left_over = tell(earlier.undone(state))
+                running.over(state)
+    return HARNESS_WRONG if left_over and status != KERNEL_WRONG else status
 
 
 class _Run:
-    def __init__(self, args: argparse.Namespace, place: Place) -> None:
-        self._args, self._place, self._out = args, place, place.path
+    def __init__(self, args: argparse.Namespace, place: Place, ending: Ending) -> None:
+        self._args, self._place, self._out, self._ending = args, place, place.path, ending
         self._log = EventLog(self._out / "events.jsonl", place.made("events.jsonl"))
         self._output = place.made("output.log")
         self._finds, self._release = known_finds(), os.uname().release
         self._planned: list[str] = []
+        self.stuck = False  #: the kernel does not let pytest go
 
     def lived(self) -> int:
         """From the first test to the last."""
         try:
             status = self._followed()
-        except HarnessError as error:
+        except Stuck as error:
+            self.stuck = True
             distrust(str(error).partition(":")[0])
             if all(result.verdict != "failed" for result in self._log.results()):
                 raise
@@ -138,7 +136,7 @@ class _Run:
     def _followed(self) -> int | None:
         """The exit status of pytest, None when it had to be ended.
 
-        :raises HarnessError: the kernel does not let it go.
+        :raises Stuck: the kernel does not let it go.
         """
         args, raw = self._args, self._place.made("raw.jsonl")
         seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
@@ -146,6 +144,7 @@ class _Run:
         own = [f"--test-deadline={deadline}", *(["--quick"] if args.quick else [])]
         own += ["--after-splat"] if args.after_splat else []
         own += ["--fatal"] if args.fatal else []
+        own += [f"--force={address}" for address in args.force]
         line = pytest_line(
             seed=seed,
             race_budget=args.race_budget,
@@ -157,7 +156,8 @@ class _Run:
         terminal.say(f"kernel {self._release} on this machine, seed {seed}, results in {self._out}")
         lock = descriptor()
         assert lock is not None
-        environment = {**os.environ, VARIABLE: str(lock), RESULTS: str(self._out)}
+        environment = {key: text for key, text in os.environ.items() if key != modules.IN_GUEST}
+        environment |= {VARIABLE: str(lock), RESULTS: str(self._out)}
         child = Child(
             line,
             cwd=PROJECT,
@@ -167,7 +167,8 @@ class _Run:
             passed=[lock, raw],
         )
         try:
-            return child.follow(deadline + 2 * REPORT_SECONDS, self._take)
+            with self._ending.heeded():
+                return child.follow(deadline + 2 * REPORT_SECONDS, self._take)
         finally:
             child.close()
 

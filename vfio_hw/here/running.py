@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.host import shared
 from vfio_hw.host.journal import boot
 from vfio_hw.host.state import State
 from vfio_hw.oracle import taint
@@ -34,6 +35,18 @@ def over(state: State) -> None:
     state.remove(_RUNNING)
 
 
+def settle(state: State) -> str | None:
+    """Forget the test of a run that was killed in the boot that still is; its name.
+
+    When the machine is booted later on, that is not because it died in the test.
+    """
+    test = cut_short(state)
+    if test is None or test.boot != boot():
+        return None
+    over(state)
+    return test.test
+
+
 def cut_short(state: State) -> Running | None:
     """The test whose end nobody has noted."""
     text = state.text(_RUNNING)
@@ -48,16 +61,19 @@ def cut_short(state: State) -> Running | None:
 def distrust(state: State, text: str) -> None:
     """The kernel that runs now is not to be given another test."""
     state.replace(_DISTRUSTED, json.dumps({"boot": boot(), "text": text}))
+    shared.mark(text)
 
 
 def distrusted(state: State) -> str | None:
     """Why the kernel that runs now is not to be given another test; None: it may have one.
 
-    An earlier run has said so, or the kernel has noted a fault of its own since a run has first
-    trusted it. Whose fault that was can not be told: no run may have lived to see it.
+    An earlier run, of any user, has said so, or the kernel has noted a fault of its own since a
+    run has first trusted it. Whose fault that was can not be told: no run may have lived to see it.
     """
     if noted := _noted(state, _DISTRUSTED):
         return str(noted.get("text", "an earlier run has noted a fault"))
+    if marked := next(iter(shared.marks()), None):
+        return marked
     trusted = _noted(state, _TRUSTED)
     if trusted and (new := taint.faults() - set(trusted.get("faults", []))):
         kinds = ", ".join(sorted(new))

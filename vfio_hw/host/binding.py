@@ -3,14 +3,18 @@
 import contextlib
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat
 from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.lock import device_locked
-from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.pci import PciFunction, is_vfio
 
 _POLL = 0.002
+
+#: Each is asked right before a function is taken from a driver that is not VFIO's, and raises when
+#: it may not be; in a guest that is thrown away there is none.
+guards: list[Callable[[PciFunction], None]] = []
 
 
 @contextlib.contextmanager
@@ -76,16 +80,44 @@ def rebind(function: PciFunction, driver: str | None, deadline: float = 10.0) ->
 def unbind(function: PciFunction, deadline: float = 10.0) -> None:
     """Take the function from its driver, if it has one.
 
+    :raises HarnessError: one of the guards does not let it go.
     :raises KernelSplat: the driver did not let go within ``deadline`` seconds.
     """
     if function.driver is None:
         return
+    ask_guards(function)
     try:
         write_with_deadline(function.path / "driver" / "unbind", function.address, deadline)
     except KernelRefused as refused:
         # Somebody else unbound it first: the driver link went, or names another driver by now.
         if refused.errno not in (errno.ENODEV, errno.ENOENT):
             raise
+
+
+def ask_guards(function: PciFunction) -> None:
+    """The function may be taken from the driver that has it.
+
+    :raises HarnessError: not so.
+    """
+    if (driver := function.driver) and not is_vfio(driver):
+        for guard in guards:
+            guard(function)
+
+
+@contextlib.contextmanager
+def free(*functions: PciFunction, deadline: float = 10.0) -> Iterator[None]:
+    """Those of the functions that VFIO has are without a driver inside, and reserved to VFIO's.
+
+    :param deadline: seconds for each direction of each.
+    """
+    with contextlib.ExitStack() as stack:
+        for function in functions:
+            driver, override = function.driver, function.driver_override
+            if driver and is_vfio(driver):
+                stack.enter_context(device_locked(function.address, deadline))
+                stack.callback(_restore, function, driver, override, deadline)
+                unbind(function, deadline)
+        yield
 
 
 def set_driver_override(function: PciFunction, driver: str | None, deadline: float = 10.0) -> None:

@@ -51,9 +51,10 @@ class BlockingWrite:
             raise HarnessError(f"the write to {self.path} was already started")
         if os.geteuid() != 0 and self.path.exists() and not os.access(self.path, os.W_OK):
             raise refused(errno.EACCES, self.path, self.text)
+        # First, as a journal that can not be written leaves nothing to be taken back.
+        self._told = about_to_write(self.path, self.text)
         self._writer = taken()
         self.pid = self._writer.pid
-        self._told = about_to_write(self.path, self.text)
         self._writer.begin(self.path, self.text)
         report = self._writer.answer(STARTED.size, _START_DEADLINE)
         if not report:

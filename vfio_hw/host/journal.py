@@ -10,7 +10,6 @@ import datetime
 import itertools
 import json
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,12 +79,14 @@ class Journal:
 
     def note(self, target: Target, new: str) -> None:
         """The target is about to get a new value; on disk when this returns."""
-        record = self.records.get(target)
-        if record is None:
+        record, identity = self.records.get(target), target.identity()
+        if record is None or record.identity != identity:
+            # What has come under the same name since is another one, with an old value of its own.
             old = target.value()
             if old is None:
                 return  # the write will fail
-            record = self.records[target] = Record(old, target.identity())
+            self.records.pop(target, None)  # and the youngest
+            record = self.records[target] = Record(old, identity)
         record.pending.append(new)
         self._append(
             {
@@ -209,7 +210,10 @@ def _replay(line: dict[str, Any], head: dict[str, Any], records: dict[Target, Re
     kind, name = line[word]
     target = Target(str(kind), str(name))
     if word == "note":
-        record = records.setdefault(target, Record(str(line["old"]), str(line["identity"])))
+        record = Record(str(line["old"]), str(line["identity"]))
+        if target in records and records[target].identity != record.identity:
+            del records[target]
+        record = records.setdefault(target, record)
         record.pending.append(str(line["new"]))
     elif word == "settled":
         records.pop(target, None)
@@ -232,13 +236,3 @@ def kept(journal: Journal) -> Iterator[Journal]:
         yield journal
     finally:
         sysfs.keepers.remove(journal)
-
-
-def say_left(state: State) -> None:
-    """On standard error, what an earlier run has left, if anything."""
-    for each in left(state):
-        print(
-            f"vfio-hw: {len(each.records)} changes of pid {each.pid} ({each.purpose}) are not"
-            " undone: vfio-hw restore",
-            file=sys.stderr,
-        )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.host import shared
 from vfio_hw.host.process import processes, stat_fields
 from vfio_hw.host.state import State
 from vfio_hw.host.sysfs import names_in
@@ -41,14 +42,13 @@ def machine_locked(state: State, patience: float = 0.0) -> Iterator[None]:
     :param patience: seconds to wait for whoever has it.
     :raises HarnessError: somebody has it still; says who.
     """
-    inherited = os.environ.get(VARIABLE)
-    lock = state.open(_NAME, os.O_RDWR | os.O_CREAT)
-    if inherited and _same(int(inherited), lock):
-        os.close(lock)
-        lock = os.dup(int(inherited))
+    passed = inherited(state)
+    if passed is not None:
+        lock = os.dup(passed)
     else:
+        lock, path = _opened(state)
         try:
-            _take(lock, patience, f"the lock of this machine, {state.path / _NAME},")
+            _take(lock, patience, f"the lock of this machine, {path},")
         except BaseException:
             os.close(lock)
             raise
@@ -60,6 +60,49 @@ def machine_locked(state: State, patience: float = 0.0) -> Iterator[None]:
         _held.pop()
         _changes()
         os.close(lock)
+
+
+def inherited(state: State) -> int | None:
+    """The descriptor of the machine's lock, when our parent has that and has passed it on to us.
+
+    What the environment says of it is believed only when the lock is held, through the very file
+    that was passed, and our parent has that open, too.
+    """
+    told = os.environ.get(VARIABLE, "")
+    if not told.isdecimal():
+        return None
+    lock, _ = _opened(state)
+    try:
+        passed = int(told)
+        if not _same(passed, lock) or not _is_held(lock) or not _has_open(os.getppid(), lock):
+            return None
+        # Who shares an open file shares its lock; for everybody else it is taken.
+        fcntl.flock(passed, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return passed
+    except BlockingIOError:
+        return None
+    finally:
+        os.close(lock)
+
+
+def _opened(state: State) -> tuple[int, Path]:
+    """The file whose lock is the machine's, open, and its path.
+
+    All users share one, where root has run anything since the machine booted; else it is the one of
+    this user alone.
+    """
+    own = state.path / _NAME
+    return shared.lock() or (state.open(_NAME, os.O_RDWR | os.O_CREAT), own)
+
+
+def _is_held(lock: int) -> bool:
+    """Whether somebody has the lock, through another open file than this."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(lock, fcntl.LOCK_UN)
+    return False
 
 
 def _changes() -> None:
@@ -99,7 +142,10 @@ def _take(lock: int, patience: float, what: str) -> None:
             if time.monotonic() >= end:
                 break
         time.sleep(_POLL)
-    who = ", ".join(_who(lock)) or "a process that can not be seen"
+    who = (
+        ", ".join(f"pid {pid} ({name})" for pid, name in _openers(lock).items())
+        or "a process that can not be seen"
+    )
     raise HarnessError(f"{what} is held by {who}: let it end, or end it")
 
 
@@ -111,20 +157,22 @@ def _same(inherited: int, opened: int) -> bool:
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
-def _who(lock: int) -> list[str]:
-    """The processes that have the file of the lock open."""
-    wanted, own, found = os.fstat(lock), os.getpid(), []
-    for pid in processes():
-        directory = Path(f"/proc/{pid}/fd")
-        try:
-            numbers = [] if pid == own else names_in(directory)
-        except OSError:
-            continue
-        for number in numbers:
-            with contextlib.suppress(OSError):
-                status = (directory / number).stat()
-                if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
-                    name = (stat_fields(pid) or ("?", []))[0]
-                    found.append(f"pid {pid} ({printable(name)})")
-                    break
-    return found
+def _openers(lock: int) -> dict[int, str]:
+    """The other processes that have the file of the lock open, and their names."""
+    found = [pid for pid in processes() if pid != os.getpid() and _has_open(pid, lock)]
+    return {pid: printable((stat_fields(pid) or ("?", []))[0]) for pid in found}
+
+
+def _has_open(pid: int, lock: int) -> bool:
+    """Whether the process has the file of the lock open, as far as it is ours to see."""
+    wanted, directory = os.fstat(lock), Path(f"/proc/{pid}/fd")
+    try:
+        numbers = names_in(directory)
+    except OSError:
+        return False
+    for number in numbers:
+        with contextlib.suppress(OSError):
+            status = (directory / number).stat()
+            if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
+                return True
+    return False

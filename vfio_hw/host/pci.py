@@ -113,6 +113,11 @@ class PciFunction:
         return self.address
 
 
+def is_vfio(driver: str) -> bool:
+    """Whether a driver of this name gives its functions to user space."""
+    return "vfio" in driver
+
+
 def shown_config(function: Path, offset: int = 0, width: int | None = None) -> bytes:
     """What sysfs shows of the config space of a function: all, or so many bytes from an offset on.
 

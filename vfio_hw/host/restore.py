@@ -13,8 +13,9 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.host import journal, sysfs
 from vfio_hw.host.binding import rebind, set_driver_override
 from vfio_hw.host.blocking import write_with_deadline
+from vfio_hw.host.guard import InUse, must_be_idle
 from vfio_hw.host.journal import Found, Journal, Record
-from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.pci import PciFunction, is_vfio
 from vfio_hw.host.state import State
 from vfio_hw.host.sysfs import attribute
 from vfio_hw.host.target import Target, alike
@@ -81,7 +82,12 @@ def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
             if now is None or not alike(now, old):
                 raise HarnessError(f"it is {now!r} after {old!r} was put back: see the kernel log")
         except (HarnessError, OSError) as error:
-            yield Outcome(target, "failed", str(error).partition("\n")[0])
+            # What a test took from VFIO, and somebody has begun to use there, stays there.
+            theirs = isinstance(error, InUse) and found.purpose == "run"
+            if theirs:
+                opened.settle(target)
+            word = "left" if theirs else "failed"
+            yield Outcome(target, word, str(error).partition("\n")[0])
             continue
         # Putting it back was noted, too, and may have settled it.
         if target in opened.records:
@@ -121,6 +127,8 @@ def _put_back(target: Target, old: str) -> None:
 def _driver(function: PciFunction, driver: str | None) -> None:
     """Its old driver has it, and its override is as it is now."""
     override = function.driver_override
+    if function.driver not in (None, driver) and not is_vfio(function.driver or ""):
+        must_be_idle(function)
     try:
         rebind(function, driver, _DEADLINE)
     finally:

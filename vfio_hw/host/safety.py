@@ -3,7 +3,7 @@
 A refusal has the name of its rule, so that a person can tell what was looked at, and what to do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from vfio_hw.host import network
 from vfio_hw.host.descendants import Descendant, descendants, node
 from vfio_hw.host.openers import Opening, Silent, openings
-from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.pci import PciFunction, is_vfio
 from vfio_hw.host.storage import Storage, Use
 from vfio_hw.host.sysfs import attribute, link_name
 
@@ -80,12 +80,15 @@ class Safety:
     """What this machine stands on, as it was when this was made; short-lived, therefore.
 
     :param root: where /sys, /proc and /dev are.
+    :param ours: processes that may have the functions open.
     :param claim: claim each unused disk for a moment, as is needed before one is taken; without
         it nobody is disturbed, and a use that the kernel shows nowhere is not seen.
     """
 
-    def __init__(self, root: Path = Path("/"), *, claim: bool = True) -> None:
-        self._root, self._claim = root, claim
+    def __init__(
+        self, root: Path = Path("/"), ours: Collection[int] = (), *, claim: bool = True
+    ) -> None:
+        self._root, self._ours, self._claim = root, ours, claim
 
     @cached_property
     def _storage(self) -> Storage:
@@ -93,7 +96,8 @@ class Safety:
 
     @cached_property
     def _openings(self) -> tuple[list[Opening], list[Silent]]:
-        return openings(self._root)
+        opened, silent = openings(self._root)
+        return [each for each in opened if each.pid not in self._ours], silent
 
     def refusals(self, function: PciFunction) -> list[Refusal]:
         """Every reason why this function, or one that has to go with it, may not be taken."""
@@ -138,7 +142,7 @@ class Safety:
         group = function.iommu_group
         if group is not None and (numbers := node(self._root / f"sys/class/vfio/{group}")):
             nodes.add(("c", *numbers))
-        vfio = _is_vfio(function.driver or "")
+        vfio = is_vfio(function.driver or "")
         directory = function.path.resolve()
         held = [each for each in self._openings[0] if each.is_of(directory, nodes, vfio=vfio)]
         # Of each process one will do: what it has mapped it has often open, too.
@@ -166,7 +170,7 @@ def _of_interfaces(
         yield "namespace", f"{which} has {what} in another network namespace"
     driver = function.driver or ""
     network_card = function.class_code >> 16 == _NETWORK and not interfaces and not hidden
-    if network_card and driver and not _is_vfio(driver):
+    if network_card and driver and not is_vfio(driver):
         yield "namespace", f"{driver} drives it, and has no interface in this network namespace"
 
 
@@ -182,7 +186,3 @@ def _of_console(
     for each in below:
         if each.subsystem == "tty" and each.name in consoles:
             yield "console", f"the kernel's console is on its port {each.name}"
-
-
-def _is_vfio(driver: str) -> bool:
-    return "vfio" in driver

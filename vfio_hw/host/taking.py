@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.host import journal
-from vfio_hw.host.binding import rebind
+from vfio_hw.host.binding import ask_guards, rebind
 from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.pci import PciFunction
@@ -36,19 +36,27 @@ def plan(function: PciFunction, driver: str) -> list[Write]:
     return writes
 
 
-def take(state: State, functions: Iterable[PciFunction], driver: str, deadline: float) -> None:
+def take(
+    state: State,
+    functions: Iterable[PciFunction],
+    driver: str,
+    deadline: float,
+    *,
+    purpose: str = "bind",
+) -> None:
     """Bind all of them to ``driver``; when one fails, those before it are given back.
 
-    A journal of the purpose ``bind`` keeps what they were; the machine's lock is held by the
-    caller.
+    A journal keeps what they were; the machine's lock is held by the caller.
 
     :param deadline: seconds for each function.
+    :param purpose: of the journal.
     """
-    kept = Journal.begun(state, "bind")
+    kept = Journal.begun(state, purpose)
     try:
         with journal.kept(kept):
             for function in functions:
                 if function.driver != driver and virtual_functions(function):
+                    ask_guards(function)
                     # The driver would take them along, and nobody would know how many they were.
                     write_with_deadline(function.path / "sriov_numvfs", "0", deadline)
                 rebind(function, driver, deadline)

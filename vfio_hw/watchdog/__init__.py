@@ -60,7 +60,9 @@ class Watchdog:
         self._writer = writer
         faulthandler.register(TELL, file=writer, all_threads=True)
         # So that what a test has changed is given back; by default the signal would just kill.
-        self._terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self._terminate = signal.getsignal(signal.SIGTERM)
+        if self._terminate is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         watched = Watched(os.getpid(), os.pidfd_open(os.getpid()), self._answer)
         kept = -1 if port is None else _kept(port)
         first = os.fork()

@@ -1,0 +1,46 @@
+"""This file checks which signals end a run, and that the others disturb nothing."""
+
+import os
+import signal
+
+import pytest
+
+from vfio_hw.here.ending import NUMBERS, Ending
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_first_signal_ends_and_the_next_are_told(number, capfd):
+    before = signal.getsignal(number)
+    with Ending() as ending:
+        with pytest.raises(KeyboardInterrupt), ending.heeded():
+            os.kill(os.getpid(), number)
+        assert capfd.readouterr().err == ""
+        for each in NUMBERS:
+            os.kill(os.getpid(), each)
+            assert capfd.readouterr().err.count("restoring; ") == 1
+        with pytest.raises(KeyboardInterrupt), ending.heeded():
+            pass
+    assert signal.getsignal(number) is before
+
+
+def test_one_that_comes_when_none_is_heeded_ends_what_follows(capfd):
+    with Ending() as ending:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert "restoring; " in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt), ending.heeded():
+            raise AssertionError("it began all the same")
+
+
+def test_a_fork_ends_at_each():
+    with Ending() as ending, ending.heeded():
+        child = os.fork()
+        if child == 0:
+            status = 0
+            for number in (signal.SIGTERM, signal.SIGTERM):
+                try:
+                    os.kill(os.getpid(), number)
+                    status = 1
+                except KeyboardInterrupt:
+                    continue
+            os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0

@@ -1,0 +1,60 @@
+"""What ends a run: one signal. Those that follow do not disturb what is given back then."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_SAID = b"vfio-hw: restoring; the machine is being put back as it was, and no signal ends that\n"
+
+
+class Ending:
+    """The first of these signals is a KeyboardInterrupt, where it is heeded; the next are told.
+
+    A context manager; the handlers that were there before are back after it. A fork of this process
+    has no share in it: there each signal is a KeyboardInterrupt.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._came = self._heeding = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._heard) for number in NUMBERS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def heeded(self) -> Iterator[None]:
+        """What is done inside ends at the first signal, at once if that has come before.
+
+        :raises KeyboardInterrupt: it came.
+        """
+        self._heeding = True
+        try:
+            if self._came:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._heeding = False
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            raise KeyboardInterrupt
+        first, self._came = not self._came, True
+        if first and self._heeding:
+            raise KeyboardInterrupt
+        with contextlib.suppress(OSError):
+            os.write(2, _SAID)
