@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.host.process import processes, stat_fields
+from vfio_hw.host.openers import openings
+from vfio_hw.host.process import process_state, processes
 from vfio_hw.host.state import State
 from vfio_hw.host.sysfs import names_in
 from vfio_hw.host.text import printable
@@ -36,12 +37,13 @@ def machine_locked(state: State, patience: float = 0.0) -> Iterator[None]:
     """Nobody else changes this machine inside.
 
     The lock is of the file that is open, so that a child which still writes to sysfs for a killed
-    run holds it on. A child of a process that has the lock and passed it on has it, too.
+    run holds it on; who ends by itself gives it back, whatever the kernel does with such a child. A
+    child of a process that has the lock and passed it on has it, too.
 
     :param patience: seconds to wait for whoever has it.
     :raises HarnessError: somebody has it still; says who.
     """
-    inherited = os.environ.get(VARIABLE)
+    inherited, ours = os.environ.get(VARIABLE), 0
     lock = state.open(_NAME, os.O_RDWR | os.O_CREAT)
     if inherited and _same(int(inherited), lock):
         os.close(lock)
@@ -49,6 +51,7 @@ def machine_locked(state: State, patience: float = 0.0) -> Iterator[None]:
     else:
         try:
             _take(lock, patience, f"the lock of this machine, {state.path / _NAME},")
+            ours = os.getpid()
         except BaseException:
             os.close(lock)
             raise
@@ -59,6 +62,9 @@ def machine_locked(state: State, patience: float = 0.0) -> Iterator[None]:
     finally:
         _held.pop()
         _changes()
+        if ours == os.getpid():
+            # Also a child that the kernel does not let go has its file open.
+            fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
 
 
@@ -99,8 +105,16 @@ def _take(lock: int, patience: float, what: str) -> None:
             if time.monotonic() >= end:
                 break
         time.sleep(_POLL)
-    who = ", ".join(_who(lock)) or "a process that can not be seen"
-    raise HarnessError(f"{what} is held by {who}: let it end, or end it")
+    found = [process_state(pid) for pid in _who(lock)]
+    who = ", ".join(f"pid {each.pid} ({printable(each.name)})" for each in found)
+    stuck = [each for each in found if each.state == "D"]
+    remedy = "let it end, or end it"
+    if stuck and (opened := [each for each in openings() if each.vfio]):
+        remedy = (
+            f"the kernel does not let pid {stuck[0].pid} go while a device is open; end who has it"
+            f" open: {', '.join(dict.fromkeys(printable(str(each)) for each in opened))}"
+        )
+    raise HarnessError(f"{what} is held by {who or 'a process that can not be seen'}: {remedy}")
 
 
 def _same(inherited: int, opened: int) -> bool:
@@ -111,7 +125,7 @@ def _same(inherited: int, opened: int) -> bool:
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
-def _who(lock: int) -> list[str]:
+def _who(lock: int) -> list[int]:
     """The processes that have the file of the lock open."""
     wanted, own, found = os.fstat(lock), os.getpid(), []
     for pid in processes():
@@ -124,7 +138,6 @@ def _who(lock: int) -> list[str]:
             with contextlib.suppress(OSError):
                 status = (directory / number).stat()
                 if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
-                    name = (stat_fields(pid) or ("?", []))[0]
-                    found.append(f"pid {pid} ({printable(name)})")
+                    found.append(pid)
                     break
     return found

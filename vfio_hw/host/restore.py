@@ -5,22 +5,24 @@ device that left its bus and came back is not the one that was changed, and afte
 of a change is left.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfio_hw.errors import HarnessError
-from vfio_hw.host import journal, sysfs
+from vfio_hw.errors import HarnessError, KernelSplat
+from vfio_hw.host import journal
 from vfio_hw.host.binding import rebind, set_driver_override
 from vfio_hw.host.blocking import write_with_deadline
+from vfio_hw.host.held import Held, in_words
 from vfio_hw.host.journal import Found, Journal, Record
+from vfio_hw.host.openers import Opening
 from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.rescan import rescan_bus_of
 from vfio_hw.host.state import State
 from vfio_hw.host.sysfs import attribute
 from vfio_hw.host.target import Target, alike
 
 _DEADLINE = 20.0
-_RESCAN = Path("/sys/bus/pci/rescan")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,12 @@ def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
         opened.settle(target)
         if why:
             yield Outcome(target, "left", why)
+    held = Held()
     for target, old in ours:
+        # Nothing of a device that is open is touched: the kernel would wait for who has it.
+        if holders := held.target(target):
+            yield Outcome(target, "failed", _open_in(holders))
+            continue
         value = target.value()
         try:
             _put_back(target, old)
@@ -81,12 +88,24 @@ def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
             if now is None or not alike(now, old):
                 raise HarnessError(f"it is {now!r} after {old!r} was put back: see the kernel log")
         except (HarnessError, OSError) as error:
-            yield Outcome(target, "failed", str(error).partition("\n")[0])
+            yield Outcome(target, "failed", _why(error, target))
             continue
         # Putting it back was noted, too, and may have settled it.
         if target in opened.records:
             opened.settle(target)
         yield Outcome(target, "restored", f"{value!r} -> {old!r}")
+
+
+def _open_in(holders: Sequence[Opening]) -> str:
+    return f"it is open in {in_words(holders)}: end that process, then vfio-hw restore"
+
+
+def _why(error: Exception, target: Target) -> str:
+    """In one line; who opened the device meanwhile, when the kernel waits for them."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, KernelSplat) and (holders := Held().target(target)):
+        return f"{text}; {_open_in(holders)}"
+    return text
 
 
 def _not_ours(target: Target, record: Record) -> str | None:
@@ -111,7 +130,7 @@ def _put_back(target: Target, old: str) -> None:
             )
         write_with_deadline(Path("/sys/bus/mdev/devices") / target.name / "remove", "1", _DEADLINE)
     elif target.kind == "present":
-        sysfs.write(_RESCAN, "1")
+        rescan_bus_of(target.name, _DEADLINE)
     elif target.kind == "driver":
         _driver(PciFunction.at(target.name), old or None)
     else:
