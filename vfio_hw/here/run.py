@@ -11,6 +11,7 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.here import earlier, running
 from vfio_hw.here.binding import check_forced, tell
 from vfio_hw.here.child import Child
+from vfio_hw.here.known import must_be_judged, must_be_known
 from vfio_hw.here.rights import must_suffice
 from vfio_hw.here.session import RESULTS
 from vfio_hw.host import modules
@@ -102,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """Nothing that the machine stands on is taken."""
     named = [PciFunction.at(address) for address in args.device]
+    must_be_known(named)
     safety = Safety()
     refused = [each for function in named for each in safety.refusals(function)]
     check_forced(refused, [PciFunction.at(address).address for address in args.force])
@@ -195,6 +197,7 @@ class _Run:
                 f"pytest ended with status {status} and left {len(left)} tests:"
                 f" {_last_words(output)}; see {output}"
             )
+        must_be_judged([PciFunction.at(address) for address in self._args.device], results)
         return OK
 
 
