@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.cli import main
-from vfio_hw.host import modules
+from vfio_hw.host import modules, sysfs
 from vfio_hw.host.descendants import descendants
 from vfio_hw.host.inventory import functions_of_kind
 from vfio_hw.host.pci import PciFunction
@@ -111,3 +111,33 @@ def life():
     sys.modules["life"] = module
     described.loader.exec_module(module)
     return module
+
+
+class Spy:
+    """Sees every write."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[str, str]] = []
+
+    def before(self, path: Path, text: str) -> None:
+        self.writes.append((str(path), text.strip()))
+
+    def after(self, token: None, *, made: bool) -> None:
+        pass
+
+
+@pytest.fixture
+def writes() -> Iterator[list[tuple[str, str]]]:
+    """Every write to sysfs of this process so far, path and text."""
+    spy = Spy()
+    sysfs.keepers.append(spy)
+    yield spy.writes
+    sysfs.keepers.remove(spy)
+
+
+@pytest.fixture
+def before(life):
+    """The machine as it is before the test, which is how it must be after."""
+    found = life.machine()
+    yield found
+    assert life.machine() == found

@@ -50,7 +50,8 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "unbind",
         help="give functions back that bind took",
         description="Gives functions, with all of their IOMMU groups, back to the drivers that bind"
-        " took them from, with driver_override and numvfs as they were.",
+        " took them from, with driver_override and numvfs as they were. While one of them is open,"
+        " nothing is changed.",
         epilog="Exit status: 0 all are as they were; 3 something could not be put back.",
     )
     parser.add_argument("addresses", nargs="+", metavar="ADDRESS", help="0000:3b:00.0")
@@ -59,7 +60,7 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "restore",
         help="undo what a killed run, or bind, has left",
         description="Undoes every change to this machine that a journal tells of and that was not"
-        " undone, unless somebody has changed the same since.",
+        " undone, unless somebody has changed the same since, or has the device open.",
         epilog="Exit status: 0 nothing is left over; 3 something could not be put back.",
     )
     parser.set_defaults(function=restore_all)

@@ -88,7 +88,8 @@ def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
             if now is None or not alike(now, old):
                 raise HarnessError(f"it is {now!r} after {old!r} was put back: see the kernel log")
         except (HarnessError, OSError) as error:
-            yield Outcome(target, "failed", _why(error, target))
+            held = Held()  # anew: somebody may have opened the device since
+            yield Outcome(target, "failed", _why(error, held.target(target)))
             continue
         # Putting it back was noted, too, and may have settled it.
         if target in opened.records:
@@ -100,12 +101,10 @@ def _open_in(holders: Sequence[Opening]) -> str:
     return f"it is open in {in_words(holders)}: end that process, then vfio-hw restore"
 
 
-def _why(error: Exception, target: Target) -> str:
-    """In one line; who opened the device meanwhile, when the kernel waits for them."""
+def _why(error: Exception, holders: Sequence[Opening]) -> str:
+    """In one line; and who has the device open, when the kernel waits for them."""
     text = str(error).partition("\n")[0]
-    if isinstance(error, KernelSplat) and (holders := Held().target(target)):
-        return f"{text}; {_open_in(holders)}"
-    return text
+    return f"{text}; {_open_in(holders)}" if holders and isinstance(error, KernelSplat) else text
 
 
 def _not_ours(target: Target, record: Record) -> str | None:
