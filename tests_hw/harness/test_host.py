@@ -78,7 +78,7 @@ modprobe e1000e
 bind() {{ {python} -m vfio_hw bind "$@" 0000:00:05.0 || echo "status $?"; }}
 bind; bind --dry-run
 echo "it has $(basename $(readlink /sys/bus/pci/devices/0000:00:05.0/driver))"
-modprobe vfio enable_unsafe_noiommu_mode=1
+echo 1 >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
 bind
 echo "it has $(basename $(readlink /sys/bus/pci/devices/0000:00:05.0/driver))"
 {python} -m vfio_hw unbind 0000:00:05.0

@@ -101,6 +101,28 @@ def test_what_is_opened_meanwhile_holds_nobody_else_up(command, before, state, c
     assert command("restore")[0] == 0
 
 
+def test_a_write_that_outlives_its_killed_command_is_told(
+    command, before, life, state, card, monkeypatch
+):
+    """It has the lock still, as it may change the machine yet; and who is to be ended is told."""
+    command("bind", card.address)
+    monkeypatch.setattr(binding, "_PATIENCE", 1.0)
+
+    def restores():
+        monkeypatch.setattr(Held, "target", lambda held, target: [])
+        command("restore")
+
+    with forked(holding(card, "vfio_type1v2_iommu")) as pid:
+        with child(restores):
+            until(lambda: card.driver is None)
+        status, said = command("restore")
+        assert status == 3 and "the lock of this machine" in said
+        assert f"go while a device is open; end who has it open: pid {pid} (" in said
+    with machine_locked(state, life.PATIENCE):
+        pass
+    assert command("restore")[0] == 0
+
+
 def test_a_rollback_that_fails_is_told(command, before, monkeypatch, card):
     """The card is opened while the bridge, which nothing takes, is waited for."""
     monkeypatch.setattr(binding, "_DEADLINE", 15.0)
