@@ -107,7 +107,8 @@ def _take(lock: int, patience: float, what: str) -> None:
         time.sleep(_POLL)
     found = [process_state(pid) for pid in _who(lock)]
     who = ", ".join(f"pid {each.pid} ({printable(each.name)})" for each in found)
-    stuck = [each for each in found if each.state == "D"]
+    # A wait for who has a device open is one that signals end, but not the process (vfio_main.c).
+    stuck = [each for each in found if each.state == "D" or each.wchan.startswith("vfio_")]
     remedy = "let it end, or end it"
     if stuck and (opened := [each for each in openings() if each.vfio]):
         remedy = (
