@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(args.function(args))
     except HarnessError as error:
         print(printable_lines(f"vfio-hw: {error}"), file=sys.stderr)
+        _print_notes(error)
         return run.HARNESS_WRONG
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more on its way out.
@@ -70,7 +71,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"vfio-hw: {error.strerror}{where}: {_REMEDIES.get(error.errno or 0, _LOOK)}",
             file=sys.stderr,
         )
+        _print_notes(error)
         return run.HARNESS_WRONG
+    except KeyboardInterrupt as error:
+        _print_notes(error)
+        raise
+
+
+def _print_notes(error: BaseException) -> None:
+    """What could not be undone after it, a line each."""
+    for note in getattr(error, "__notes__", ()):
+        print(f"vfio-hw: {printable(note)}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -79,8 +79,9 @@ class Course:
         # Beside what an oracle has found, what the test itself says would go unread.
         titles += [_said(report) for report in bad if titles and report.when != "teardown"]
         made = calls.taken()
-        judged = {"kinds": kinds(item), **made} if made and verdict == "passed" else {}
-        properties = dict(item.user_properties)
+        used = kinds(item)
+        judged = {"kinds": used, **made} if made and verdict == "passed" else {}
+        properties = {**({"kinds": used} if used else {}), **dict(item.user_properties)}
         return Result(
             item.nodeid,
             verdict,

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,9 +72,41 @@ def test_on_a_machine_of_its_own(machine, udev, tmp_path, name):
     assert " passed" in text and " skipped" not in text, text
 
 
+WITHOUT_IOMMU = """
+set -e
+modprobe e1000e
+bind() {{ {python} -m vfio_hw bind "$@" 0000:00:05.0 || echo "status $?"; }}
+bind; bind --dry-run
+echo "it has $(basename $(readlink /sys/bus/pci/devices/0000:00:05.0/driver))"
+echo 1 >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
+bind
+echo "it has $(basename $(readlink /sys/bus/pci/devices/0000:00:05.0/driver))"
+{python} -m vfio_hw unbind 0000:00:05.0
+"""
+
+
+def test_a_function_that_no_iommu_guards_is_not_bound(machine, tmp_path):
+    """Unless VFIO was told to do without one."""
+    said = bytearray()
+    guest = machine("sh", "-c", f"exec 2>&1\n{WITHOUT_IOMMU.format(python=sys.executable)}")
+    ended = run(
+        replace(guest, append=["intel_iommu=off"]),
+        tmp_path / "out",
+        deadlines=Deadlines(boot=_BOOT, whole=600.0),
+        on_output=said.extend,
+    )
+    text = said.decode(errors="replace")
+    assert (ended.ending, ended.status) == (Ending.EXITED, 0), text
+    refused, _, bound = text.partition("it has e1000e")
+    assert refused.count("no IOMMU guards 0000:00:05.0") == 2, text
+    assert refused.count("vfio-hw doctor --here") == refused.count("status 3") == 2, text
+    assert "0000:00:05.0: e1000e -> vfio-pci" in bound and "it has vfio-pci" in bound, text
+    assert "0000:00:05.0 driver: 'vfio-pci' -> 'e1000e'" in bound, text
+
+
 # Where a life of tests_hw/host/life.py is cut off: VFIO_HW_CRASHES=20 for so many of its moments.
 CRASHES = int(os.environ.get("VFIO_HW_CRASHES", "3"))
-MOMENTS = 80
+MOMENTS, CHANGES = 80, 16  # in a life
 MOUNT = """
 set -e
 modprobe virtio_blk; modprobe ext2
@@ -104,20 +137,43 @@ def booted(machine, tmp_path):
     return boot
 
 
-def test_a_machine_that_crashes_is_as_it_was_after_the_next_boot(booted):
-    """Crashed at moments spread over a life: the journal is read, and nothing is undone twice."""
-    pristine, told = None, 0
+def said_by_a_life(said: str) -> dict[str, list]:
+    """What a life told, by its word; a line that a crash has cut off it did not tell."""
+    told = defaultdict(list)
+    for line in said.split("\n")[:-1]:
+        if line.startswith("{"):
+            for word, what in json.loads(line).items():
+                told[word].append(what)
+    return told
+
+
+def test_a_machine_that_crashes_has_noted_each_change_before_it_was_made(booted):
+    """Crashed after a change, or at moments spread over a life: what was told is on the disk.
+
+    The journal is read, and nothing is undone twice.
+    """
+    pristine, changed, whole = None, [], 0
     for crash in [*range(1, CRASHES + 1), 0]:
-        moment = crash * MOMENTS // (CRASHES + 1) if crash else 10**6
-        ending, status, said = booted(f"exec {sys.executable} tests_hw/host/life.py {moment}")
+        # Every second one as soon as a change was made, where a note that came late would be seen.
+        changes = "told-" if crash % 2 else ""
+        most = CHANGES if changes else MOMENTS
+        moment = crash * most // (CRASHES + 1) if crash else 10**6
+        ending, status, said = booted(
+            f"exec {sys.executable} tests_hw/host/crash.py {changes}{moment}"
+        )
         assert ending is (Ending.PANICKED if crash else Ending.EXITED), said
         assert status == (None if crash else 0), said
-        first, second = map(json.loads, said.splitlines()[-2:])
-        pristine = pristine or first["machine"]
-        assert first["machine"] == pristine and second["left"] == []
-        assert all("the machine was booted since" in each for each in first["outcomes"])
-        told += bool(first["outcomes"])
-    assert told > CRASHES / 2
+        told = said_by_a_life(said)
+        assert (told["over"], told["left"]) == ([] if crash else [True], [[]]), said
+        lacking = Counter(map(tuple, changed)) - Counter(map(tuple, told["noted"][0]))
+        assert not lacking, f"changed, and not noted: {lacking}\n{said}"
+        whole += bool(changed)
+        pristine = pristine or told["machine"][0]
+        assert told["machine"][0] == pristine
+        assert all("the machine was booted since" in each for each in told["outcomes"][0])
+        changed = told["changed"]
+        assert len(changed) == moment if changes else changed or crash
+    assert whole > CRASHES / 2 and len(changed) > CHANGES - 2
 
 
 DOCTOR = f"""

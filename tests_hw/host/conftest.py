@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.cli import main
-from vfio_hw.host import modules
+from vfio_hw.host import modules, sysfs
 from vfio_hw.host.descendants import descendants
 from vfio_hw.host.inventory import functions_of_kind
 from vfio_hw.host.pci import PciFunction
@@ -194,3 +194,33 @@ def said_in() -> Callable[[str, str], str]:
 def running_pytest(said_in) -> Callable[[], int]:
     """The pid of the pytest that is in test_stays, once it is."""
     return lambda: int(said_in("stays", "[0-9]+"))
+
+
+class Spy:
+    """Sees every write."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[str, str]] = []
+
+    def before(self, path: Path, text: str) -> None:
+        self.writes.append((str(path), text.strip()))
+
+    def after(self, token: None, *, made: bool) -> None:
+        pass
+
+
+@pytest.fixture
+def writes() -> Iterator[list[tuple[str, str]]]:
+    """Every write to sysfs of this process so far, path and text."""
+    spy = Spy()
+    sysfs.keepers.append(spy)
+    yield spy.writes
+    sysfs.keepers.remove(spy)
+
+
+@pytest.fixture
+def before(life):
+    """The machine as it is before the test, which is how it must be after."""
+    found = life.machine()
+    yield found
+    assert life.machine() == found

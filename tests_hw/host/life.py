@@ -1,14 +1,10 @@
-"""A run in little: it changes of the machine what a run changes, and puts it back.
-
-As a program: ``life.py N`` restores what an earlier one has left where VFIO_HW_STATE says, tells
-what it found, and crashes the machine at the N-th moment that counts.
-"""
+"""A run in little: it changes of the machine what a run changes, and puts it back."""
 
 import contextlib
-import json
 import os
+import select
 import signal
-import sys
+import traceback
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -20,18 +16,26 @@ from vfio_hw.host.journal import Journal
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.mdev import created, type_by_id
 from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.process import process_state
 from vfio_hw.host.restore import restore
 from vfio_hw.host.state import State
 from vfio_hw.host.tree import functions
 
 #: Seconds for the last write of a life that was cut off, on a busy machine.
 PATIENCE = 60.0
+#: Seconds for a life, or a restore; one or two are enough.
+DEADLINE = 120.0
 MODULES = ("nvme", "e1000e", "vfio-pci", "mtty", "virtio_blk")
 
 
+def controllers_with_virtual_functions() -> list[PciFunction]:
+    """Those that can have them: one whose are in groups of their own, and one whose are not."""
+    return [each for each in functions() if (each.path / "sriov_totalvfs").exists()]
+
+
 def controller_with_virtual_functions() -> PciFunction:
-    """The one function of the machine that can have them."""
-    return next(each for each in functions() if (each.path / "sriov_totalvfs").exists())
+    """The first of them."""
+    return controllers_with_virtual_functions()[0]
 
 
 @contextlib.contextmanager
@@ -124,17 +128,51 @@ def crashed() -> None:
     Path("/proc/sysrq-trigger").write_text("c")
 
 
+def forked(what: Callable[[], object]) -> int:
+    """A fork of this process does it and ends."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            what()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return child
+
+
+def ended(child: int) -> int:
+    """How the fork ended, as waitpid tells: 0, or the signal."""
+    end = os.pidfd_open(child)
+    try:
+        ended = select.select([end], [], [], DEADLINE)[0]
+        assert ended, f"{process_state(child)} has not ended within {DEADLINE:g} s"
+    finally:
+        os.close(end)
+    return os.waitpid(child, 0)[1]
+
+
+def restored(before: dict[str, str | None]) -> int:
+    """Restore, twice: nothing is left over after the first time; how many had to be put back."""
+    state = State()
+    try:
+        with machine_locked(state, PATIENCE):
+            outcomes = list(restore(state))
+        assert [each for each in outcomes if each.word != "restored"] == []
+        assert machine() == before
+        with machine_locked(state, PATIENCE):
+            assert list(restore(state)) == []
+        assert state.names(journal.ENDING) == []
+    finally:
+        state.close()
+    return len(outcomes)
+
+
 def load_modules() -> None:
     for name in MODULES:
         modules.load(name)
     # Virtual functions have no queues before they are given some: no driver is to wait for that.
-    sysfs.write(controller_with_virtual_functions().path / "sriov_drivers_autoprobe", "0")
-
-
-if __name__ == "__main__":
-    load_modules()
-    there = State()
-    print(json.dumps({"outcomes": [str(each) for each in restore(there)], "machine": machine()}))
-    print(json.dumps({"left": there.names(journal.ENDING)}), flush=True)
-    every_moment(at_moment(int(sys.argv[1]), crashed))
-    life(there)
+    for each in controllers_with_virtual_functions():
+        sysfs.write(each.path / "sriov_drivers_autoprobe", "0")

@@ -19,35 +19,6 @@ from vfio_hw.host.restore import restore
 from vfio_hw.host.state import State
 
 
-class Spy:
-    """Sees every write."""
-
-    def __init__(self):
-        self.writes = []
-
-    def before(self, path, text):
-        self.writes.append((str(path), text.strip()))
-
-    def after(self, token, *, made):
-        pass
-
-
-@pytest.fixture
-def writes():
-    spy = Spy()
-    sysfs.keepers.append(spy)
-    yield spy.writes
-    sysfs.keepers.remove(spy)
-
-
-@pytest.fixture
-def before(life):
-    """The machine as it is before the test, which is how it must be after."""
-    found = life.machine()
-    yield found
-    assert life.machine() == found
-
-
 def test_a_function_is_taken_and_comes_back_exactly(command, before, card):
     status, said = command("bind", card.address)
     assert (status, card.driver, card.driver_override) == (0, "vfio-pci", "vfio-pci")

@@ -5,64 +5,17 @@ At every fifth moment and 20 times in all, or with VFIO_HW_KILLS=100 at every on
 
 import os
 import random
-import select
 import time
-import traceback
 from functools import partial
 
 from vfio_hw.host import writer
-from vfio_hw.host.journal import ENDING
 from vfio_hw.host.lock import machine_locked
-from vfio_hw.host.process import process_state
 from vfio_hw.host.restore import restore
 from vfio_hw.host.state import State
 
 KILLS = int(os.environ.get("VFIO_HW_KILLS", "20"))
 STRIDE = 1 if KILLS >= 100 else 5
 _KILLED = 9
-_DEADLINE = 120.0  # seconds for a life, or a restore; one or two are enough
-
-
-def _forked(what) -> int:
-    """A fork of this process does it and ends."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            what()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return child
-
-
-def _ended(child: int) -> int:
-    """How the fork ended, as waitpid tells: 0, or the signal."""
-    end = os.pidfd_open(child)
-    try:
-        ended = select.select([end], [], [], _DEADLINE)[0]
-        assert ended, f"{process_state(child)} has not ended within {_DEADLINE:g} s"
-    finally:
-        os.close(end)
-    return os.waitpid(child, 0)[1]
-
-
-def _restored(life, before) -> int:
-    """Restore, twice: nothing is left over after the first time; how many had to be put back."""
-    state = State()
-    try:
-        with machine_locked(state, life.PATIENCE):
-            outcomes = list(restore(state))
-        assert [each for each in outcomes if each.word != "restored"] == []
-        assert life.machine() == before
-        with machine_locked(state, life.PATIENCE):
-            assert list(restore(state)) == []
-        assert state.names(ENDING) == []
-    finally:
-        state.close()
-    return len(outcomes)
 
 
 def _lives(life, end=lambda: None) -> None:
@@ -75,23 +28,23 @@ def test_a_run_killed_at_any_moment_leaves_nothing_behind(life, state):
     writer.ready()
     before, ends, put_back = life.machine(), [], 0
     began = time.monotonic()
-    assert _ended(_forked(partial(_lives, life))) == 0
+    assert life.ended(life.forked(partial(_lives, life))) == 0
     seconds = time.monotonic() - began
-    assert _restored(life, before) == 0
+    assert life.restored(before) == 0
     while not ends or ends[-1] == _KILLED:
         moment = 1 + len(ends) * STRIDE
         end = life.at_moment(moment, life.killed)
-        ends.append(_ended(_forked(partial(_lives, life, end))))
-        put_back += _restored(life, before) > 0
+        ends.append(life.ended(life.forked(partial(_lives, life, end))))
+        put_back += life.restored(before) > 0
     # Every change is noted, synced, asked for and told of, there and back.
     assert ends[-1] == 0 and len(ends) * STRIDE > 60 and put_back > len(ends) / 2
     chance = random.Random(1)
     for _ in range(max(0, KILLS - len(ends))):
-        child = _forked(partial(_lives, life))
+        child = life.forked(partial(_lives, life))
         time.sleep(chance.uniform(0.0, seconds))
         os.kill(child, _KILLED)
-        _ended(child)
-        _restored(life, before)
+        life.ended(child)
+        life.restored(before)
 
 
 def test_a_restore_killed_at_any_moment_can_be_repeated(life, state):
@@ -104,8 +57,8 @@ def test_a_restore_killed_at_any_moment_can_be_repeated(life, state):
 
     while not ends or ends[-1] == _KILLED:
         half = life.at_moment(45, life.killed)
-        assert _ended(_forked(partial(_lives, life, half))) == _KILLED
+        assert life.ended(life.forked(partial(_lives, life, half))) == _KILLED
         end = life.at_moment(1 + len(ends) * STRIDE, life.killed)
-        ends.append(_ended(_forked(partial(restores, end))))
-        _restored(life, before)
+        ends.append(life.ended(life.forked(partial(restores, end))))
+        life.restored(before)
     assert ends[-1] == 0 and len(ends) * STRIDE > 10

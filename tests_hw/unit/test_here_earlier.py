@@ -165,11 +165,28 @@ def test_only_what_a_run_has_left_is_undone_by_the_next(state, tmp_path):
         kept.note(target, "new")
         knob.write_text("new\n")
         kept.ended(target, "new", made=True)
+        if purpose == "bind":
+            kept.complete()
         kept.close()
         knobs[purpose] = knob
     assert [each.word for each in earlier.undone(state)] == ["restored"]
     assert (knobs["run"].read_text(), knobs["bind"].read_text()) == ("old\n", "new\n")
     assert state.names(journal.ENDING) == [kept.name]
+
+
+def test_a_bind_that_was_cut_short_is_left_over(state, tmp_path):
+    knob = tmp_path / "knob"
+    knob.write_text("old\n")
+    target = Target("attribute", str(knob))
+    kept = Journal.begun(state, "bind")
+    kept.note(target, "new")
+    knob.write_text("new\n")
+    kept.ended(target, "new", made=True)
+    kept.close()
+    (told,) = leftovers()
+    assert (told.name, "vfio-hw bind, has left 1 changes" in told.reason) == ("leftovers", True)
+    assert [each.word for each in earlier.undone(state)] == ["restored"]
+    assert (knob.read_text(), state.names(journal.ENDING)) == ("old\n", [])
 
 
 def test_doctor_tells_what_is_left(state):

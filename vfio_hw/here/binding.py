@@ -3,22 +3,26 @@
 import argparse
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.here import running
+from vfio_hw.here import earlier, running
 from vfio_hw.host import journal, modules
+from vfio_hw.host.held import Held, in_words
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.restore import Outcome, restore
 from vfio_hw.host.safety import Refusal, Safety
 from vfio_hw.host.state import State
-from vfio_hw.host.taking import must_exist, plan, take, with_their_groups
+from vfio_hw.host.sysfs import attribute
+from vfio_hw.host.taking import must_exist, plan, take, taken_along, with_their_groups
 from vfio_hw.host.target import Target
 from vfio_hw.host.text import printable
 
 _DEADLINE = 20.0
 _PATIENCE = 10.0  # for the last write of a run that was killed
-_DONE, _USAGE, _FAILED = 0, 2, 3
+_DONE, _FAILED = 0, 3
+_NOIOMMU = Path("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode")
 
 
 def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -46,7 +50,8 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "unbind",
         help="give functions back that bind took",
         description="Gives functions, with all of their IOMMU groups, back to the drivers that bind"
-        " took them from, with driver_override and numvfs as they were.",
+        " took them from, with driver_override and numvfs as they were. While one of them is open,"
+        " nothing is changed.",
         epilog="Exit status: 0 all are as they were; 3 something could not be put back.",
     )
     parser.add_argument("addresses", nargs="+", metavar="ADDRESS", help="0000:3b:00.0")
@@ -55,7 +60,7 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "restore",
         help="undo what a killed run, or bind, has left",
         description="Undoes every change to this machine that a journal tells of and that was not"
-        " undone, unless somebody has changed the same since.",
+        " undone, unless somebody has changed the same since, or has the device open.",
         epilog="Exit status: 0 nothing is left over; 3 something could not be put back.",
     )
     parser.set_defaults(function=restore_all)
@@ -64,28 +69,66 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def bind(args: argparse.Namespace) -> int:
     """Take them."""
     _need_root("binding")
+    if args.dry_run:
+        functions, _ = _checked(args)
+        for path, text in plan(functions, args.driver):
+            print(printable(f"write {text!r} to {path}"))
+        return _DONE
+    state = State()
+    with machine_locked(state):
+        if tell(earlier.undone(state)):
+            raise HarnessError(
+                "an earlier run, or bind, has left what can not be put back, see above: see to it,"
+                " then bind again"
+            )
+        if args.driver == "vfio-pci":
+            modules.load("vfio-pci")
+        must_exist(args.driver)
+        # Last, for all of the above takes its time, and who uses a device may change meanwhile.
+        functions, going = _checked(args)
+        before = [function.driver for function in functions]
+        take(state, functions, args.driver, _DEADLINE)
+    for function, old in zip(functions, before, strict=True):
+        is_now = f"gone with its physical function, {old or 'no driver'} had it"
+        if function not in going:
+            where = f"IOMMU group {function.iommu_group}"
+            is_now = f"{old or 'no driver'} -> {function.driver}, {where}"
+        print(printable(f"{function}: {is_now}"))
+    return _DONE
+
+
+def _checked(args: argparse.Namespace) -> tuple[list[PciFunction], set[PciFunction]]:
+    """What is to be bound, whole groups; and which of it goes away by that.
+
+    :raises HarnessError: something of it may not be taken, or can not.
+    """
     named = [PciFunction.at(address) for address in args.addresses]
-    functions = with_their_groups(named)
+    if "vfio" in args.driver:
+        must_have_groups(named)
     safety = Safety()
     refused = list(dict.fromkeys(each for one in named for each in safety.refusals(one)))
     check_forced(refused, [PciFunction.at(address).address for address in args.force])
-    if args.driver == "vfio-pci" and not args.dry_run:
-        modules.load("vfio-pci")
-    if not args.dry_run:
-        must_exist(args.driver)
-    if args.dry_run:
-        for function in functions:
-            for path, text in plan(function, args.driver):
-                print(printable(f"write {text!r} to {path}"))
-        return _DONE
-    before = [function.driver for function in functions]
-    state = State()
-    with machine_locked(state):
-        take(state, functions, args.driver, _DEADLINE)
-    for function, old in zip(functions, before, strict=True):
-        where = f"IOMMU group {function.iommu_group}"
-        print(printable(f"{function}: {old or 'no driver'} -> {function.driver}, {where}"))
-    return _DONE
+    functions = with_their_groups(named)
+    going = taken_along(functions, args.driver)
+    if lost := going.intersection(named):
+        raise HarnessError(
+            f"{', '.join(sorted(map(str, lost)))} can not be bound: its physical function is in the"
+            " same IOMMU group, and has no virtual functions any more once it has left its driver"
+        )
+    return functions, going
+
+
+def must_have_groups(functions: Iterable[PciFunction]) -> None:
+    """An IOMMU guards them all, or VFIO was told to do without (enable_unsafe_noiommu_mode).
+
+    :raises HarnessError: VFIO can not have one of them.
+    """
+    lacking = [str(each) for each in functions if each.iommu_group is None]
+    if lacking and attribute(_NOIOMMU) != "Y":
+        raise HarnessError(
+            f"no IOMMU guards {', '.join(lacking)}, so VFIO can not have it: vfio-hw doctor --here"
+            " says how to switch the IOMMU on"
+        )
 
 
 def check_forced(refused: Iterable[Refusal], forced: list[str]) -> None:
@@ -117,12 +160,27 @@ def unbind(args: argparse.Namespace) -> int:
                     f"{PciFunction.at(address)} was not bound by vfio-hw bind: there is nothing to"
                     " give back"
                 )
+        _must_not_be_held(functions)
         return tell(
             restore(
                 state,
                 lambda found, target: found.purpose == "bind" and _is_of(target, functions),
             )
         )
+
+
+def _must_not_be_held(functions: Iterable[PciFunction]) -> None:
+    """Nobody has them open: the kernel would wait for whoever has.
+
+    :raises HarnessError: somebody has; says who.
+    """
+    held = Held()
+    for function in functions:
+        if holders := held.function(function):
+            raise HarnessError(
+                f"{function} is open in {in_words(holders)}, so nothing was changed: end that"
+                " process, then unbind again"
+            )
 
 
 def restore_all(args: argparse.Namespace) -> int:

@@ -30,12 +30,13 @@ def leftovers() -> Iterator[Check]:
 
 def _found(state: State) -> Iterator[Check]:
     for each in journal.left(state):
-        if each.purpose == "bind":
+        if each.stays:
             drivers = [target.name for target in each.records if target.kind == "driver"]
             text = f"{', '.join(drivers) or 'what it took'}, by vfio-hw bind"
             yield Check("bound", NOTE, text, "vfio-hw unbind, when they are no longer needed")
         else:
-            text = f"pid {each.pid} has left {len(each.records)} changes"
+            who = f"pid {each.pid}" + (", vfio-hw bind," if each.purpose == "bind" else "")
+            text = f"{who} has left {len(each.records)} changes"
             yield Check("leftovers", NOTE, text, "vfio-hw restore, or the next run, undoes them")
     if ended := running.settle(state):
         yield Check("earlier run", NOTE, f"it was killed in {ended}; the machine has lived on")

@@ -12,6 +12,7 @@ from vfio_hw.here import earlier, running
 from vfio_hw.here.binding import tell
 from vfio_hw.here.child import Child, Stuck
 from vfio_hw.here.ending import Ending
+from vfio_hw.here.known import must_be_judged
 from vfio_hw.here.session import RESULTS, distrust
 from vfio_hw.here.taken import guarded, must_be_takeable, take_for_a_run
 from vfio_hw.host import modules
@@ -209,6 +210,7 @@ class _Run:
                 f"pytest ended with status {status} and left {len(left)} tests:"
                 f" {said}; see {output}"
             )
+        must_be_judged([PciFunction.at(address) for address in self._args.device], results)
         return OK
 
 

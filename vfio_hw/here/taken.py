@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.here.binding import check_forced
+from vfio_hw.here.known import must_be_known
 from vfio_hw.here.rights import must_suffice
 from vfio_hw.host import binding, modules
 from vfio_hw.host.guard import InUse, must_be_idle
@@ -23,6 +24,7 @@ def must_be_takeable(functions: Sequence[PciFunction], forced: Sequence[str]) ->
     :param forced: the addresses of those that may be taken all the same.
     :raises HarnessError: not so; says every reason.
     """
+    must_be_known(functions)
     safety = Safety()
     refused = list(dict.fromkeys(each for one in functions for each in safety.refusals(one)))
     check_forced(refused, [PciFunction.at(address).address for address in forced])

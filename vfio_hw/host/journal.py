@@ -2,7 +2,8 @@
 
 A journal is a file of one JSON object a line: first whose it is and of which boot, then for every
 write to sysfs what it is about to change (``note``, synced before the write is made), how that
-ended (``made``, ``failed``), and that it is again as it was (``settled``).
+ended (``made``, ``failed``), and that it is again as it was (``settled``); and of what is to stay,
+that all of it was made (``complete``).
 """
 
 import contextlib
@@ -67,7 +68,7 @@ class Journal:
         """A new one.
 
         :param purpose: ``run``, whose changes are to be undone when it ends; ``bind``, whose
-            changes are to stay until somebody undoes them.
+            changes are to stay until somebody undoes them, once it is :meth:`complete`.
         """
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         name = f"{stamp}-{os.getpid()}-{next(_number)}{ENDING}"
@@ -133,6 +134,10 @@ class Journal:
         self.records.pop(target, None)
         self._append({"settled": [target.kind, target.name]})
 
+    def complete(self) -> None:
+        """All that it is about was changed, and may stay so; on disk when this returns."""
+        self._append({"complete": True}, sync=True)
+
     def close(self) -> None:
         """End it: the file goes when nothing is left to be undone."""
         os.close(self._fd)
@@ -163,6 +168,12 @@ class Found:
     pid: int
     size: int
     records: dict[Target, Record]
+    complete: bool
+
+    @property
+    def stays(self) -> bool:
+        """What it has changed is not left over: somebody wanted it so, and all of it was done."""
+        return self.purpose == "bind" and self.complete
 
 
 def found(state: State, name: str) -> Found:
@@ -194,6 +205,7 @@ def found(state: State, name: str) -> Found:
         int(head.get("pid", 0)),
         size,
         records,
+        bool(head.get("complete")),
     )
 
 
@@ -203,7 +215,7 @@ def left(state: State) -> list[Found]:
 
 
 def _replay(line: dict[str, Any], head: dict[str, Any], records: dict[Target, Record]) -> None:
-    if "boot" in line:
+    if "boot" in line or "complete" in line:
         head.update(line)
         return
     word = next(word for word in ("note", "made", "failed", "settled") if word in line)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.host import shared
-from vfio_hw.host.process import processes, stat_fields
+from vfio_hw.host.openers import openings
+from vfio_hw.host.process import process_state, processes
 from vfio_hw.host.state import State
 from vfio_hw.host.sysfs import names_in
 from vfio_hw.host.text import printable
@@ -37,18 +38,20 @@ def machine_locked(state: State, patience: float = 0.0) -> Iterator[None]:
     """Nobody else changes this machine inside.
 
     The lock is of the file that is open, so that a child which still writes to sysfs for a killed
-    run holds it on. A child of a process that has the lock and passed it on has it, too.
+    run holds it on; who ends by itself gives it back, whatever the kernel does with such a child. A
+    child of a process that has the lock and passed it on has it, too.
 
     :param patience: seconds to wait for whoever has it.
     :raises HarnessError: somebody has it still; says who.
     """
-    passed = inherited(state)
+    passed, ours = inherited(state), 0
     if passed is not None:
         lock = os.dup(passed)
     else:
         lock, path = _opened(state)
         try:
             _take(lock, patience, f"the lock of this machine, {path},")
+            ours = os.getpid()
         except BaseException:
             os.close(lock)
             raise
@@ -59,6 +62,9 @@ def machine_locked(state: State, patience: float = 0.0) -> Iterator[None]:
     finally:
         _held.pop()
         _changes()
+        if ours == os.getpid():
+            # Also a child that the kernel does not let go has its file open.
+            fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
 
 
@@ -142,11 +148,17 @@ def _take(lock: int, patience: float, what: str) -> None:
             if time.monotonic() >= end:
                 break
         time.sleep(_POLL)
-    who = (
-        ", ".join(f"pid {pid} ({name})" for pid, name in _openers(lock).items())
-        or "a process that can not be seen"
-    )
-    raise HarnessError(f"{what} is held by {who}: let it end, or end it")
+    found = [process_state(pid) for pid in _openers(lock)]
+    who = ", ".join(f"pid {each.pid} ({printable(each.name)})" for each in found)
+    # A wait for who has a device open is one that signals end, but not the process (vfio_main.c).
+    stuck = [each for each in found if each.state == "D" or each.wchan.startswith("vfio_")]
+    remedy = "let it end, or end it"
+    if stuck and (opened := [each for each in openings()[0] if each.vfio]):
+        remedy = (
+            f"the kernel does not let pid {stuck[0].pid} go while a device is open; end who has it"
+            f" open: {', '.join(dict.fromkeys(printable(str(each)) for each in opened))}"
+        )
+    raise HarnessError(f"{what} is held by {who or 'a process that can not be seen'}: {remedy}")
 
 
 def _same(inherited: int, opened: int) -> bool:
@@ -157,10 +169,9 @@ def _same(inherited: int, opened: int) -> bool:
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
 
 
-def _openers(lock: int) -> dict[int, str]:
-    """The other processes that have the file of the lock open, and their names."""
-    found = [pid for pid in processes() if pid != os.getpid() and _has_open(pid, lock)]
-    return {pid: printable((stat_fields(pid) or ("?", []))[0]) for pid in found}
+def _openers(lock: int) -> list[int]:
+    """The other processes that have the file of the lock open."""
+    return [pid for pid in processes() if pid != os.getpid() and _has_open(pid, lock)]
 
 
 def _has_open(pid: int, lock: int) -> bool:

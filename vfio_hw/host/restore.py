@@ -5,23 +5,25 @@ device that left its bus and came back is not the one that was changed, and afte
 of a change is left.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfio_hw.errors import HarnessError
-from vfio_hw.host import journal, sysfs
+from vfio_hw.errors import HarnessError, KernelSplat
+from vfio_hw.host import journal
 from vfio_hw.host.binding import rebind, set_driver_override
 from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.guard import InUse, must_be_idle
+from vfio_hw.host.held import Held, in_words
 from vfio_hw.host.journal import Found, Journal, Record
+from vfio_hw.host.openers import Opening
 from vfio_hw.host.pci import PciFunction, is_vfio
+from vfio_hw.host.rescan import rescan_bus_of
 from vfio_hw.host.state import State
 from vfio_hw.host.sysfs import attribute
 from vfio_hw.host.target import Target, alike
 
 _DEADLINE = 20.0
-_RESCAN = Path("/sys/bus/pci/rescan")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,12 @@ def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
         opened.settle(target)
         if why:
             yield Outcome(target, "left", why)
+    held = Held()
     for target, old in ours:
+        # Nothing of a device that is open is touched: the kernel would wait for who has it.
+        if holders := held.target(target):
+            yield Outcome(target, "failed", _open_in(holders))
+            continue
         value = target.value()
         try:
             _put_back(target, old)
@@ -86,13 +93,23 @@ def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
             theirs = isinstance(error, InUse) and found.purpose == "run"
             if theirs:
                 opened.settle(target)
-            word = "left" if theirs else "failed"
-            yield Outcome(target, word, str(error).partition("\n")[0])
+            held = Held()  # anew: somebody may have opened the device since
+            yield Outcome(target, "left" if theirs else "failed", _why(error, held.target(target)))
             continue
         # Putting it back was noted, too, and may have settled it.
         if target in opened.records:
             opened.settle(target)
         yield Outcome(target, "restored", f"{value!r} -> {old!r}")
+
+
+def _open_in(holders: Sequence[Opening]) -> str:
+    return f"it is open in {in_words(holders)}: end that process, then vfio-hw restore"
+
+
+def _why(error: Exception, holders: Sequence[Opening]) -> str:
+    """In one line; and who has the device open, when the kernel waits for them."""
+    text = str(error).partition("\n")[0]
+    return f"{text}; {_open_in(holders)}" if holders and isinstance(error, KernelSplat) else text
 
 
 def _not_ours(target: Target, record: Record) -> str | None:
@@ -117,7 +134,7 @@ def _put_back(target: Target, old: str) -> None:
             )
         write_with_deadline(Path("/sys/bus/mdev/devices") / target.name / "remove", "1", _DEADLINE)
     elif target.kind == "present":
-        sysfs.write(_RESCAN, "1")
+        rescan_bus_of(target.name, _DEADLINE)
     elif target.kind == "driver":
         _driver(PciFunction.at(target.name), old or None)
     else:

@@ -1,6 +1,6 @@
 """Taking whole IOMMU groups from their drivers: all functions of them, or none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
@@ -22,23 +22,34 @@ def with_their_groups(functions: Iterable[PciFunction]) -> list[PciFunction]:
     return list(dict.fromkeys(each for function in functions for each in group_of(function)))
 
 
-def plan(function: PciFunction, driver: str) -> list[Write]:
-    """The writes to sysfs that :func:`take` would make for this function now, in their order."""
+def plan(functions: Sequence[PciFunction], driver: str) -> list[Write]:
+    """The writes to sysfs that :func:`take` would make for these now, in their order."""
+    going = taken_along(functions, driver)
     writes: list[Write] = []
-    if function.driver != driver and virtual_functions(function):
-        writes.append((function.path / "sriov_numvfs", "0"))
-    if function.driver_override != driver:
-        writes.append((function.path / "driver_override", driver))
-    if function.driver != driver:
-        if function.driver is not None:
-            writes.append((function.path / "driver" / "unbind", function.address))
-        writes.append((function.bus / "drivers_probe", function.address))
+    for function in functions:
+        if function.driver != driver and virtual_functions(function):
+            writes.append((function.path / "sriov_numvfs", "0"))
+    for function in functions:
+        if function in going:
+            continue
+        if function.driver_override != driver:
+            writes.append((function.path / "driver_override", driver))
+        if function.driver != driver:
+            if function.driver is not None:
+                writes.append((function.path / "driver" / "unbind", function.address))
+            writes.append((function.bus / "drivers_probe", function.address))
     return writes
+
+
+def taken_along(functions: Iterable[PciFunction], driver: str) -> set[PciFunction]:
+    """The virtual functions that are there no more when :func:`take` has bound these."""
+    leaving = [function for function in functions if function.driver != driver]
+    return {virtual for function in leaving for virtual in function.virtual_functions()}
 
 
 def take(
     state: State,
-    functions: Iterable[PciFunction],
+    functions: Sequence[PciFunction],
     driver: str,
     deadline: float,
     *,
@@ -46,12 +57,14 @@ def take(
 ) -> None:
     """Bind all of them to ``driver``; when one fails, those before it are given back.
 
-    A journal keeps what they were; the machine's lock is held by the caller.
+    A journal keeps what they were; the machine's lock is held by the caller. Virtual functions that
+    go with their physical one are not bound.
 
     :param deadline: seconds for each function.
     :param purpose: of the journal.
     """
     kept = Journal.begun(state, purpose)
+    going = taken_along(functions, driver)
     try:
         with journal.kept(kept):
             for function in functions:
@@ -59,7 +72,10 @@ def take(
                     ask_guards(function)
                     # The driver would take them along, and nobody would know how many they were.
                     write_with_deadline(function.path / "sriov_numvfs", "0", deadline)
-                rebind(function, driver, deadline)
+            for function in functions:
+                if function not in going:
+                    rebind(function, driver, deadline)
+            kept.complete()
     except BaseException as error:
         kept.close()
         for outcome in restore(state, lambda found, target: found.name == kept.name):

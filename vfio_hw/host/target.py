@@ -97,6 +97,12 @@ def target_of(path: Path, text: str) -> tuple[Target, str] | None:
     return Target("attribute", str(path)), word
 
 
+def function_of(target: Target) -> str | None:
+    """The address of the PCI function whose driver or attribute it is; None: of none."""
+    name = target.name if target.kind == "driver" else _owner(Path(target.name)).name
+    return name if target.kind in ("driver", "attribute") and _ADDRESS.fullmatch(name) else None
+
+
 def _driver(path: Path, word: str) -> tuple[Target, str] | None:
     if not _ADDRESS.fullmatch(word) or not (PCI / word).is_dir():
         return None

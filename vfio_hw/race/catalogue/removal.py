@@ -6,9 +6,9 @@ from pathlib import Path
 
 from vfio_hw.host import modules
 from vfio_hw.host.binding import rebind
-from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.mdev import DEVICES, MdevType
 from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.rescan import rescan_bus_of
 from vfio_hw.race.catalogue.effects import REMOVED
 from vfio_hw.race.catalogue.entry import MEDIATED, PCI, Operation, alone, legal
 from vfio_hw.race.catalogue.mdev import type_path
@@ -76,5 +76,5 @@ def restored(subject: Subject) -> None:
 
 
 def _rescanned(subject: Subject) -> PciFunction:
-    write_with_deadline(_BUS / "rescan", "1", _DEADLINE)
+    rescan_bus_of(subject.name, _DEADLINE)
     return PciFunction.at(subject.name)

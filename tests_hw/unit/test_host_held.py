@@ -1,0 +1,89 @@
+"""This file checks who is said to have a device open, and which bus is looked at anew."""
+
+import pytest
+
+from vfio_hw.errors import HarnessError
+from vfio_hw.host.held import holders
+from vfio_hw.host.openers import Opening
+from vfio_hw.host.rescan import rescan_bus_of
+from vfio_hw.host.target import Target, function_of
+
+
+@pytest.fixture
+def device(tmp_path):
+    path = tmp_path / "devices/0000:00:05.0"
+    (path / "vfio-dev/vfio7").mkdir(parents=True)
+    (path / "driver").symlink_to("../../drivers/vfio-pci")
+    (path / "iommu_group").symlink_to("../../groups/12")
+    return path
+
+
+def descriptor(pid: int, device: str = "") -> Opening:
+    return Opening(pid, "qemu", "a VFIO device", None, True, device)
+
+
+def node(pid: int, what: str) -> Opening:
+    return Opening(pid, "qemu", what, ("c", 240, 1))
+
+
+def test_who_says_which_device_it_is(device):
+    opened = [descriptor(7, str(device.resolve())), descriptor(8, "/sys/devices/other")]
+    assert [each.pid for each in holders(device, opened)] == [7]
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["/dev/vfio/12", "/dev/vfio/12 (deleted)", "/dev/vfio/noiommu-12", "/dev/vfio/devices/vfio7"],
+)
+def test_who_has_its_node_open(device, what):
+    assert [each.pid for each in holders(device, [node(7, what)])] == [7]
+
+
+def test_who_does_not_say_has_that_whose_group_it_has(device):
+    theirs = [node(7, "/dev/vfio/12"), descriptor(7), node(8, "/dev/vfio/13"), descriptor(8)]
+    passed_on = [node(9, "/dev/vfio/vfio"), descriptor(9)]
+    assert [each.pid for each in holders(device, theirs + passed_on)] == [7, 9]
+
+
+def test_a_mapping_is_of_the_device_that_is_open_beside_it(device):
+    mapping = Opening(8, "qemu", "a mapping of a VFIO device", None, True)
+    assert holders(device, [descriptor(8, "/sys/devices/other"), mapping]) == []
+
+
+def test_who_does_not_answer_or_reads_sysfs_holds_nothing(device):
+    opened = [
+        Opening(7, "x", "(did not answer within 2 s)", None, True),
+        Opening(8, "lspci", f"{device.resolve()}/config"),
+    ]
+    assert holders(device, opened) == []
+
+
+def test_without_a_vfio_driver_nobody_unknown_holds_it(device):
+    (device / "driver").unlink()
+    (device / "driver").symlink_to("../../drivers/e1000e")
+    assert holders(device, [descriptor(9)]) == []
+
+
+@pytest.mark.parametrize(
+    "kind, name, function",
+    [
+        ("driver", "0000:00:05.0", "0000:00:05.0"),
+        ("attribute", "/sys/devices/pci0000:00/0000:00:05.0/power/control", "0000:00:05.0"),
+        ("attribute", "/sys/devices/pci0000:00/0000:00:05.0/driver_override", "0000:00:05.0"),
+        ("attribute", "/sys/module/vfio/parameters/x", None),
+        ("present", "0000:00:05.0", None),
+        ("mdev", "6f1c0f2e-0000-4000-8000-000000000000", None),
+    ],
+)
+def test_the_function_that_a_change_is_of(kind, name, function):
+    assert function_of(Target(kind, name)) == function
+
+
+def test_only_the_bus_of_a_function_is_looked_at(tmp_path):
+    for bus in ("0000:00", "0000:01"):
+        (tmp_path / bus).mkdir()
+        (tmp_path / bus / "rescan").write_text("")
+    rescan_bus_of("0000:01:00.0", 5.0, tmp_path)
+    assert [(tmp_path / bus / "rescan").read_text() for bus in ("0000:00", "0000:01")] == ["", "1"]
+    with pytest.raises(HarnessError, match="its bus 0000:02 with it"):
+        rescan_bus_of("0000:02:00.0", 5.0, tmp_path)
