@@ -6,6 +6,8 @@ import pytest
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.here import running
+from vfio_hw.here.child import Stuck
+from vfio_hw.here.ending import Ending
 from vfio_hw.here.run import _Run
 from vfio_hw.host.state import VARIABLE, State
 from vfio_hw.onekernel import KERNEL_WRONG
@@ -19,15 +21,16 @@ def test_the_kernel_is_to_blame_and_gets_no_other_test(tmp_path, monkeypatch, ca
     """Its watchdog has told by then what it hangs in; when it has not, nobody is known to blame."""
 
     def followed():
-        raise HarnessError(f"{STUCK}: see its stack")
+        raise Stuck(f"{STUCK}: see its stack")
 
     monkeypatch.setenv(VARIABLE, str(tmp_path / "state"))
     (tmp_path / "results").mkdir()
     with Place.begun(tmp_path / "results") as place:
-        run = _Run(argparse.Namespace(), place)
+        run = _Run(argparse.Namespace(), place, Ending())
         monkeypatch.setattr(run, "_followed", followed)
         with pytest.raises(HarnessError, match=STUCK):
             run.lived()
+        assert run.stuck
         run._log.write(Result("t.py::test_x", "failed", 1.0, "text", "hang").as_event())
         assert run.lived() == KERNEL_WRONG
     assert STUCK in capsys.readouterr().out

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from vfio_hw import asked, cli, guest, replay, run
+from vfio_hw.here.ending import Ending
 from vfio_hw.here.run import _Run
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.place import Place
@@ -105,7 +106,7 @@ def test_what_an_oracle_found_after_a_race_comes_with_its_edges(
 def test_a_race_that_failed_on_this_machine_is_a_file_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here = _Run(argparse.Namespace(), Place.begun(tmp_path))
+    here = _Run(argparse.Namespace(), Place.begun(tmp_path), Ending())
     told = {**RACE, "complaint": "outcome (x) is not legal"}
     here._log.write(Result(TEST, "failed", 1.0, "text", "outcome", {"race": told}).as_event())
     assert here._ended(1) == run.KERNEL_WRONG
