@@ -10,6 +10,7 @@ from vfio_hw.vm import kernels
 from vfio_hw.vm.machine import Deadlines, Guest, GuestRun, run
 from vfio_hw.vm.topology import topology
 
+PROJECT = Path(__file__).parents[2]
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "VFIO_HW_GUEST": "1"}
 
 
@@ -45,6 +46,24 @@ def ran(guest, tmp_path) -> Callable[..., GuestRun]:
         return run(guest(["sh", "-c", script]), tmp_path / "out", deadlines=limits)
 
     return do
+
+
+@pytest.fixture
+def machine(kernel, tmp_path):
+    """Makes guests of the machine `host`; their disks outlive them."""
+
+    def make(*argv: str, **environment: str) -> Guest:
+        return Guest(
+            image=kernel.image,
+            modules=kernel.modules,
+            topology=topology("host"),
+            argv=argv,
+            cwd=PROJECT,
+            environment={**ENVIRONMENT, "LANG": "C.UTF-8", **environment},
+            images=tmp_path / "images",
+        )
+
+    return make
 
 
 @pytest.fixture
