@@ -1,4 +1,4 @@
-"""This file boots the machine `host` without what VFIO needs: doctor says so, bind changes nothing."""
+"""This file boots the machine `host` without what VFIO needs: doctor says so, bind does nothing."""
 
 import json
 import sys
