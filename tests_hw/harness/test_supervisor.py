@@ -83,7 +83,7 @@ def test_a_reset_that_a_test_asks_for_is_no_verdict_on_the_kernel(supervised):
 
 
 def test_a_hang_costs_one_verdict(supervised):
-    ended, results = supervised("time.sleep(1000)", silence=10.0)
+    ended, results = supervised("time.sleep(1000)", silence=20.0)
     assert [verdict for _, verdict, _ in results] == ["passed", "failed", "passed"]
     assert ended.guests == 2
 
