@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +18,10 @@ from vfio_hw.vm.supervisor import Supervisor
 
 PLANTED = Path(__file__).parent / "planted" / "races.py"
 PROJECT = Path(__file__).parents[2]
-# By the operation that failed, what is not legal.
+# What is not legal, by the operation that failed; a second user's outcome is left out.
 ILLEGAL = {
     "a_legal_outcome": "ENODEV / ok+ok",
-    "mapped": "EEXIST / ok / ok",
+    "mapped": "skipped / ok",
     "found_again": "ENODEV / ok+ok",
     "loaded_again": "ENODEV / ok",
 }
@@ -63,10 +64,10 @@ def test_a_failed_race_fails_again_by_its_test_and_as_a_c_program(raced, ran, tm
     for test, file in write_failures(log, tmp_path).items():
         (what,) = (each for each in ILLEGAL if each in test)
         files[what] = file
-    assert set(files) == set(ILLEGAL), [result.text for result in results]
+    assert set(files) == set(ILLEGAL), "\n".join(result.text for result in results)
     for what, file in files.items():
         content = json.loads(file.read_text())
-        assert " / ".join(content["outcome"]) == ILLEGAL[what]
+        assert " / ".join(content["outcome"][:2]) == ILLEGAL[what]
         assert len(content["shifts_ns"]) == len(content["outcome"])
 
     # One of them by its test, about its offsets, and in no more rounds than it may take.
@@ -88,7 +89,7 @@ def test_a_failed_race_fails_again_by_its_test_and_as_a_c_program(raced, ran, tm
     said = ended.console.read_text(errors="replace")
     assert ended.status == 0, said[-2000:]
     for outcome in ILLEGAL.values():
-        assert f"outcome {outcome} is not legal" in said
+        assert re.search(f"outcome {re.escape(outcome)}(?: / [+\\w]+)? is not legal", said)
     assert said.count("reproduced in round") == len(programs)
     assert "not reproduced in 20 rounds" in said
 

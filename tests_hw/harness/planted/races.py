@@ -35,8 +35,13 @@ def test_a_legal_outcome_is_taken_for_illegal(mtty, raced):
 @pytest.mark.parametrize(
     ("subject", "operations", "disruption", "illegal"),
     [
-        # Maps memory of its own.
-        ("edu", ["VFIO_IOMMU_MAP_DMA", "VFIO_IOMMU_UNMAP_DMA"], "unmap_all", "EEXIST"),
+        # Maps memory of its own. The one that is decided is on another CPU than what decides it.
+        (
+            "edu",
+            ["VFIO_IOMMU_MAP_DMA", "VFIO_IOMMU_GET_INFO"],
+            "close_container_elsewhere",
+            "skipped",
+        ),
         # The function has to be found again for every round.
         ("edu", ["VFIO_GROUP_GET_DEVICE_FD"], "pci_remove", "ENODEV"),
         # Has to load the module again for every round.
