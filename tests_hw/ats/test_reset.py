@@ -6,6 +6,7 @@ which have to be cut off from the IOMMU: PCI Express Base Specification, 10.3.1.
 """
 
 import errno
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -22,7 +23,8 @@ from vfio_hw.vfio.descriptor import errno_of
 from vfio_hw.vfio.group import Group
 from vfio_hw.vfio.iommufd import Iommufd
 
-# A reset takes 100 ms and more. Fewer answers than this tell nothing.
+# A reset takes so many seconds and more, in which there is time for at least so many answers.
+_LEAST_RESET = 0.1
 ENOUGH = 4
 # That attaching is refused is younger than VFIO; a kernel of this release does it.
 _SINCE = "7.3"
@@ -74,19 +76,19 @@ def test_a_function_is_detached_before_its_reset_is_over(bound):
     function = bound["with_ats"]
     with Iommufd() as iommufd, Cdev(function.path) as cdev:
         cdev.bind_iommufd(iommufd)
-        one, other = iommufd.ioas_alloc(), iommufd.ioas_alloc()
-        cdev.attach(one)
+        has, other = iommufd.ioas_alloc(), iommufd.ioas_alloc()
+        cdev.attach(has)
         with resetting(by_sysfs(function)) as reset:
             while not reset.done():
                 if errno_of(cdev.attach)(other) == errno.EBUSY:
                     break
-                cdev.attach(one)
+                has, other = other, has
             else:
                 raise Unsupported("no reset cuts a function off from its IOMMU", since=_SINCE)
             cdev.detach()
             assert not reset.done()
             # An address space that a device still had could not go.
-            iommufd.destroy(one.id)
+            iommufd.destroy(has.id)
         cdev.attach(other)
 
 
@@ -104,3 +106,26 @@ def test_a_function_that_is_reset_leaves_the_kernels_own_dma_for_no_container(bo
     with Container() as container, Group(bound[name].iommu_group) as group:
         group.set_container(container)
         container.set_iommu(lib.VFIO_TYPE1v2_IOMMU)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("name", ["with_ats", "without"])
+def test_a_container_gets_no_iommu_for_a_function_that_is_reset(bound, name):
+    """A container that has the group already asks at ever later moments of a reset."""
+    function = bound[name]
+    said = []
+    for tenth in range(1, 10):
+        with Container() as container, Group(function.iommu_group) as group:
+            group.set_container(container)
+            with resetting(by_sysfs(function)) as reset:
+                time.sleep(tenth * _LEAST_RESET / 10)
+                said.append(container.set_iommu_errno(lib.VFIO_TYPE1v2_IOMMU))
+                over = reset.done()
+            if said[-1]:
+                # What was refused once is not spoilt.
+                container.set_iommu(lib.VFIO_TYPE1v2_IOMMU)
+        if said[-1] or over:
+            break
+    assert set(said) <= ({0, errno.EBUSY} if has_ats(function) else {0})
+    if has_ats(function) and errno.EBUSY not in said:
+        raise Unsupported("no reset cuts a function off from its IOMMU here", since=_SINCE)
