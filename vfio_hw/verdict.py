@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat, Unsupported
-from vfio_hw.host import blocking
+from vfio_hw.host import blocking, lock
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.promise import Promise
 from vfio_hw.oracle import Faults, Finding
@@ -79,9 +79,11 @@ class Course:
         # Beside what an oracle has found, what the test itself says would go unread.
         titles += [_said(report) for report in bad if titles and report.when != "teardown"]
         made = calls.taken()
-        used = kinds(item)
+        used, devices = kinds(item), lock.used()
         judged = {"kinds": used, **made} if made and verdict == "passed" else {}
-        properties = {**({"kinds": used} if used else {}), **dict(item.user_properties)}
+        about = {"kinds": used, "devices": devices}
+        properties: dict[str, object] = {key: what for key, what in about.items() if what}
+        properties |= dict(item.user_properties)
         return Result(
             item.nodeid,
             verdict,

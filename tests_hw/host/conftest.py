@@ -30,6 +30,21 @@ from vfio_hw.session import PROJECT
 DEADLINE = 300.0
 
 
+def sh(*words: object) -> None:
+    """Run a command that must succeed."""
+    subprocess.run([str(word) for word in words], check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def done(do: list[object], undo: list[object]) -> Iterator[None]:
+    """One command has been run inside, and its opposite after."""
+    sh(*do)
+    try:
+        yield
+    finally:
+        sh(*undo)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def guest(life) -> None:
     """The machine may be broken, and has its drivers."""

@@ -2,12 +2,11 @@
 
 import mmap
 import os
-import subprocess
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests_hw.host.conftest import done, sh
 from vfio_hw.host import modules
 from vfio_hw.host.binding import bound_to
 from vfio_hw.host.forked import forked
@@ -15,20 +14,6 @@ from vfio_hw.host.inventory import functions
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.safety import Safety
 from vfio_hw.vfio.opened import opened
-
-
-def sh(*words: object) -> None:
-    subprocess.run([str(word) for word in words], check=True, timeout=30, stdout=subprocess.DEVNULL)
-
-
-@contextmanager
-def done(do: list[object], undo: list[object]):
-    """One command has been run inside, and its opposite after."""
-    sh(*do)
-    try:
-        yield
-    finally:
-        sh(*undo)
 
 
 def test_what_nobody_uses_may_be_taken(rules, card, edu, shared, scratch):
@@ -123,6 +108,16 @@ def test_an_interface_with_an_address_and_its_route(rules, card, interface):
             (address, route) = Safety().refusals(card)
     assert address.reason == f"{interface} has the address 192.0.2.1/24"
     assert (route.rule, route.reason) == ("route", f"{interface} has the route to 192.0.2.0/24")
+    assert rules(card) == []
+
+
+def test_an_interface_that_is_up_for_whatever_reason(rules, card, interface):
+    with done(["ip", "link", "set", interface, "up"], ["ip", "link", "set", interface, "down"]):
+        (refusal,) = Safety().refusals(card)
+    assert (refusal.rule, refusal.reason) == (
+        "up",
+        f"{interface} is up, so that something may use it",
+    )
     assert rules(card) == []
 
 

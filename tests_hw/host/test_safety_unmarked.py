@@ -1,32 +1,17 @@
 """This file checks that uses count which leave no mark on the device: no holder, no interface."""
 
-import contextlib
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests_hw.host.conftest import done, sh
 from vfio_hw.host import modules, network
 from vfio_hw.host.forked import forked
 from vfio_hw.host.safety import Safety
 
 CONFIG = Path("/sys/kernel/config")
 SUBSYSTEM = CONFIG / "nvmet/subsystems/exported"
-
-
-def sh(*words: object) -> None:
-    subprocess.run([str(word) for word in words], check=True, timeout=60, stdout=subprocess.DEVNULL)
-
-
-@contextlib.contextmanager
-def done(do: list[object], undo: list[object]):
-    """One command has been run inside, and its opposite after."""
-    sh(*do)
-    try:
-        yield
-    finally:
-        sh(*undo)
 
 
 def claimable(disk: str) -> bool:

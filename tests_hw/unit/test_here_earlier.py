@@ -13,8 +13,10 @@ from vfio_hw.here import earlier, pstore, running
 from vfio_hw.here.binding import restore_all
 from vfio_hw.here.leftovers import leftovers
 from vfio_hw.host import journal
+from vfio_hw.host.held import Held
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.lock import machine_locked
+from vfio_hw.host.restore import restore
 from vfio_hw.host.state import VARIABLE, State
 from vfio_hw.host.target import Target
 from vfio_hw.oracle.taint import faults
@@ -187,6 +189,45 @@ def test_a_bind_that_was_cut_short_is_left_over(state, tmp_path):
     assert (told.name, "vfio-hw bind, has left 1 changes" in told.reason) == ("leftovers", True)
     assert [each.word for each in earlier.undone(state)] == ["restored"]
     assert (knob.read_text(), state.names(journal.ENDING)) == ("old\n", [])
+
+
+def test_an_unbind_that_was_cut_short_is_left_over_and_the_rest_stays_bound(
+    state, tmp_path, monkeypatch
+):
+    knobs = [tmp_path / name for name in ("stays", "second", "first")]
+    kept = Journal.begun(state, "bind")
+    for knob in knobs:
+        knob.write_text("old\n")
+        target = Target("attribute", str(knob))
+        kept.note(target, "new")
+        knob.write_text("new\n")
+        kept.ended(target, "new", made=True)
+    kept.complete()
+    kept.close()
+
+    def unbound():
+        return list(restore(state, lambda found, target: target.name != str(knobs[0])))
+
+    asked = []
+
+    def ended_at_the_second(self, target):
+        asked.append(target)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return []
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Held, "target", ended_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            unbound()
+    assert [knob.read_text() for knob in knobs] == ["new\n", "new\n", "old\n"]
+    assert {each.name: "unbind has left 1 changes" in each.reason for each in leftovers()} == {
+        "bound": False,
+        "leftovers": True,
+    }
+    assert [each.word for each in earlier.undone(state)] == ["restored"]
+    assert [knob.read_text() for knob in knobs] == ["new\n", "old\n", "old\n"]
+    assert [each.name for each in leftovers()] == ["bound"]
 
 
 def test_doctor_tells_what_is_left(state):

@@ -19,11 +19,11 @@ _KEPT = 300  # lines of a dead kernel's log
 
 
 def undone(state: State) -> Iterator[Outcome]:
-    """Undo what a run that is no more has changed, or a bind that was cut short.
+    """Undo what a run that is no more has changed, or a bind or unbind that was cut short.
 
     What bind has taken stays taken.
     """
-    return restore(state, lambda found, target: not found.stays)
+    return restore(state, lambda found, target: not found.stays(target))
 
 
 def must_be_undone(state: State) -> None:

@@ -22,15 +22,16 @@ def must_be_known(functions: Iterable[PciFunction]) -> None:
 
 
 def must_be_judged(functions: Iterable[PciFunction], results: Sequence[Result]) -> None:
-    """Some test that ended with a verdict has used a function of the kind of each of them.
+    """Some test that ended with a verdict has used each of them.
 
     :raises HarnessError: none has.
     """
     ended = [result for result in results if result.verdict not in ("skipped", "error")]
-    judged = {kind for result in ended for kind in result.properties.get("kinds", ())}
-    lacking = [f"{each} ({each.kind})" for each in functions if each.kind not in judged]
+    judged = {address for result in ended for address in result.properties.get("devices", ())}
+    lacking = [f"{each} ({each.kind})" for each in functions if each.address not in judged]
     if lacking:
         raise HarnessError(
             f"no test has judged {', '.join(lacking)}: those that use it were skipped, see the"
-            " reasons, or were not among the tests that were named"
+            " reasons, or were not among the tests that were named; of several functions of a kind"
+            " most tests take the first, so give each a run of its own"
         )

@@ -30,13 +30,16 @@ def leftovers() -> Iterator[Check]:
 
 def _found(state: State) -> Iterator[Check]:
     for each in journal.left(state):
-        if each.stays:
-            drivers = [target.name for target in each.records if target.kind == "driver"]
+        staying = [target for target in each.records if each.stays(target)]
+        if staying:
+            drivers = [target.name for target in staying if target.kind == "driver"]
             text = f"{', '.join(drivers) or 'what it took'}, by vfio-hw bind"
             yield Check("bound", NOTE, text, "vfio-hw unbind, when they are no longer needed")
-        else:
-            who = f"pid {each.pid}" + (", vfio-hw bind," if each.purpose == "bind" else "")
-            text = f"{who} has left {len(each.records)} changes"
+        if left := len(each.records) - len(staying):
+            who = f"pid {each.pid}"
+            if each.purpose == "bind":
+                who = "vfio-hw unbind" if each.complete else f"{who}, vfio-hw bind,"
+            text = f"{who} has left {left} changes"
             yield Check("leftovers", NOTE, text, "vfio-hw restore, or the next run, undoes them")
     if ended := running.settle(state):
         yield Check("earlier run", NOTE, f"it was killed in {ended}; the machine has lived on")

@@ -11,6 +11,7 @@ from vfio_hw.host.lock import device_locked
 from vfio_hw.host.pci import PciFunction, is_vfio
 
 _POLL = 0.002
+_FOR_EACH = 1.0  # seconds more, for each virtual function that is made
 
 #: Each is asked right before a function is taken from a driver that is not VFIO's, and raises when
 #: it may not be; in a guest that is thrown away there is none.
@@ -23,6 +24,9 @@ def bound_to(
 ) -> Iterator[PciFunction]:
     """The function is bound to ``driver`` inside, and to what it was bound to before, after.
 
+    Virtual functions that its old driver would take along are gone inside, and as many are there
+    after.
+
     Binding goes through driver_override and drivers_probe, so that no other function of the same
     model is touched (new_id would take them all).
     Source: Documentation/ABI/testing/sysfs-bus-pci, driver_override.
@@ -33,11 +37,17 @@ def bound_to(
     """
     with device_locked(function.address, deadline):
         old_driver, old_override = function.driver, function.driver_override
+        number = 0 if old_driver in (None, driver) else len(function.virtual_functions())
         try:
+            if number:
+                disable_virtual_functions(function, deadline)
             rebind(function, driver, deadline)
             yield function
         finally:
             _restore(function, old_driver, old_override, deadline)
+            if number:
+                path = function.path / "sriov_numvfs"
+                write_with_deadline(path, f"{number}", deadline + number * _FOR_EACH)
 
 
 def rebind(function: PciFunction, driver: str | None, deadline: float = 10.0) -> None:
@@ -92,6 +102,15 @@ def unbind(function: PciFunction, deadline: float = 10.0) -> None:
         # Somebody else unbound it first: the driver link went, or names another driver by now.
         if refused.errno not in (errno.ENODEV, errno.ENOENT):
             raise
+
+
+def disable_virtual_functions(function: PciFunction, deadline: float) -> None:
+    """Take them away while it is known how many they are: the driver would take them along.
+
+    :raises HarnessError: one of the guards does not let the function go.
+    """
+    ask_guards(function)
+    write_with_deadline(function.path / "sriov_numvfs", "0", deadline)
 
 
 def ask_guards(function: PciFunction) -> None:

@@ -3,7 +3,7 @@
 A journal is a file of one JSON object a line: first whose it is and of which boot, then for every
 write to sysfs what it is about to change (``note``, synced before the write is made), how that
 ended (``made``, ``failed``), and that it is again as it was (``settled``); and of what is to stay,
-that all of it was made (``complete``).
+that all of it was made (``complete``), and what of it is wanted no more (``unwanted``).
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import datetime
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,15 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 class Record:
     """What a journal says of one target.
 
-    ``pending`` are the values of writes of which nobody knows how they ended.
+    ``pending`` are the values of writes of which nobody knows how they ended; ``unwanted`` what
+    was to stay, until somebody began to undo it.
     """
 
     old: str
     identity: str
     made: str | None = None
     pending: list[str] = field(default_factory=list)
+    unwanted: bool = False
 
     @property
     def ours(self) -> set[str]:
@@ -134,6 +136,15 @@ class Journal:
         self.records.pop(target, None)
         self._append({"settled": [target.kind, target.name]})
 
+    def unwant(self, targets: Iterable[Target]) -> None:
+        """These are to stay no more, whatever becomes of who says so; on disk on return."""
+        names = []
+        for target in targets:
+            self.records[target].unwanted = True
+            names.append([target.kind, target.name])
+        if names:
+            self._append({"unwanted": names}, sync=True)
+
     def complete(self) -> None:
         """All that it is about was changed, and may stay so; on disk when this returns."""
         self._append({"complete": True}, sync=True)
@@ -170,10 +181,9 @@ class Found:
     records: dict[Target, Record]
     complete: bool
 
-    @property
-    def stays(self) -> bool:
-        """What it has changed is not left over: somebody wanted it so, and all of it was done."""
-        return self.purpose == "bind" and self.complete
+    def stays(self, target: Target) -> bool:
+        """It is not left over: somebody wants it so, and all that belongs to it was done."""
+        return self.purpose == "bind" and self.complete and not self.records[target].unwanted
 
 
 def found(state: State, name: str) -> Found:
@@ -217,6 +227,10 @@ def left(state: State) -> list[Found]:
 def _replay(line: dict[str, Any], head: dict[str, Any], records: dict[Target, Record]) -> None:
     if "boot" in line or "complete" in line:
         head.update(line)
+        return
+    if "unwanted" in line:
+        for kind, name in line["unwanted"]:
+            records[Target(str(kind), str(name))].unwanted = True
         return
     word = next(word for word in ("note", "made", "failed", "settled") if word in line)
     kind, name = line[word]

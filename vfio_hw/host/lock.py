@@ -26,6 +26,7 @@ changing: list[Callable[[], None]] = []
 
 _held: list[tuple[int, State]] = []
 _devices: set[str] = set()
+_used: set[str] = set()
 
 
 def descriptor() -> int | None:
@@ -132,10 +133,18 @@ def device_locked(name: str, patience: float) -> Iterator[None]:
     try:
         _take(lock, patience, f"the lock of {name}")
         _devices.add(name)
+        _used.add(name)
         yield
     finally:
         _devices.discard(name)
         os.close(lock)
+
+
+def used() -> list[str]:
+    """Every device that was ours to use since this was last asked; in a guest that is not told."""
+    found = sorted(_used)
+    _used.clear()
+    return found
 
 
 def _take(lock: int, patience: float, what: str) -> None:

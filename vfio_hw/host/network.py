@@ -23,6 +23,7 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_MULTIPATH = 1, 4, 9
 _NHA_ID, _NHA_OIF = 1, 5
 _RTN_UNICAST = 1
+_IFF_UP = 1  # linux/if.h
 _PATIENCE = 5.0
 
 
@@ -30,7 +31,7 @@ _PATIENCE = 5.0
 class Use:
     """One thing that an interface is used for: which rule speaks of it, and a sentence's end."""
 
-    rule: str  #: ``address``, ``route``, ``bond``, ``stacked``
+    rule: str  #: ``address``, ``route``, ``bond``, ``stacked``, ``up``
     text: str
 
 
@@ -53,6 +54,10 @@ def uses(name: str, root: Path = Path("/")) -> list[Use]:
             found.append(Use("bond", f"{name} is part of the bond {upper}"))
         else:
             found.append(Use("stacked", f"{name} is under {upper}"))
+    flags = int(attribute(path / "flags") or "0", 16)
+    if not found and flags & _IFF_UP:
+        # A macvlan that a container has, or a packet socket, leaves no other mark here.
+        found.append(Use("up", f"{name} is up, so that something may use it"))
     return found
 
 

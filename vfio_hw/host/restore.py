@@ -76,6 +76,8 @@ def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
         opened.settle(target)
         if why:
             yield Outcome(target, "left", why)
+    # Who is killed from here on has left what is half undone, and is to be undone whole.
+    opened.unwant(target for target, _ in ours)
     held = Held()
     for target, old in ours:
         # Nothing of a device that is open is touched: the kernel would wait for who has it.

@@ -39,6 +39,7 @@ REMEDIES = {
     "route": "take the route away, with ip route del",
     "bond": "take the interface out of the bond",
     "stacked": "take away what stands on it",
+    "up": "see that no container uses it, then take it down, with ip link set down",
     "namespace": "bring the interface back into this network namespace",
     "console": "choose another device",
     "bridge": "choose another device",

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.host import journal
-from vfio_hw.host.binding import ask_guards, rebind
-from vfio_hw.host.blocking import write_with_deadline
+from vfio_hw.host.binding import disable_virtual_functions, rebind
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.restore import restore
@@ -69,9 +68,7 @@ def take(
         with journal.kept(kept):
             for function in functions:
                 if function.driver != driver and virtual_functions(function):
-                    ask_guards(function)
-                    # The driver would take them along, and nobody would know how many they were.
-                    write_with_deadline(function.path / "sriov_numvfs", "0", deadline)
+                    disable_virtual_functions(function, deadline)
             for function in functions:
                 if function not in going:
                     rebind(function, driver, deadline)
