@@ -9,7 +9,7 @@ import pytest
 
 from vfio_hw.here import binding
 from vfio_hw.host import journal, sysfs
-from vfio_hw.host.binding import rebind, set_driver_override
+from vfio_hw.host.binding import bound_to, rebind, set_driver_override
 from vfio_hw.host.forked import forked
 from vfio_hw.host.inventory import functions
 from vfio_hw.host.journal import ENDING, Journal
@@ -89,6 +89,23 @@ def test_the_number_of_virtual_functions_comes_back(command, before, life):
         assert (status, physical.driver, physical.virtual_functions()) == (0, "vfio-pci", []), said
         status, said = command("unbind", physical.address)
         assert (status, physical.driver, len(physical.virtual_functions())) == (0, "nvme", 2), said
+    finally:
+        sysfs.write(physical.path / "sriov_numvfs", "0")
+
+
+def test_virtual_functions_are_gone_while_a_test_has_the_physical_one(state, before, life):
+    physical = life.controller_with_virtual_functions()
+    sysfs.write(physical.path / "sriov_numvfs", "2")
+    try:
+        with machine_locked(state):
+            kept = Journal.begun(state, "run")
+            with journal.kept(kept), bound_to(physical):
+                assert physical.virtual_functions() == []
+                numbers = [each.old for of, each in kept.records.items() if "numvfs" in of.name]
+                assert numbers == ["2"]
+            kept.close()
+        assert (physical.driver, len(physical.virtual_functions())) == ("nvme", 2)
+        assert state.names(ENDING) == []
     finally:
         sysfs.write(physical.path / "sriov_numvfs", "0")
 
