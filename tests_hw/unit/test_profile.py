@@ -12,6 +12,7 @@ from vfio_hw.report.events import WRITES, Result
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PHASES = {"setup": 1.0, "call": 2.0, "teardown": 0.5, "oracles": 0.25}
 WRITTEN = {f"{WRITES}create": 0.5, f"{WRITES}remove": 1.5}
+KINDS = "of that in tests of each kind of device, in how many:"
 SLOW = Result("t.py::slow", "passed", 4.0, phases={**PHASES, **WRITTEN})
 
 
@@ -65,6 +66,21 @@ def test_guests_that_overlap_are_told_apart():
     lines = profile.lines(both)
     assert seconds(lines, "booting") == pytest.approx(9.0)
     assert seconds(lines, "ending") == pytest.approx(4.0)
+
+
+def test_each_kind_of_device_is_told():
+    at, added = 25, []
+    for kinds in (["edu"], ["edu"], ["edu", "mtty"]):
+        at += 2
+        result = Result(f"t.py::{at}", "passed", 2.0, properties={"kinds": kinds})
+        added += events((at, {**result.as_event(), "guest": 1}))
+    lines = profile.lines(WHOLE[:-1] + added)
+    assert [line.split("  ")[-1] for line in lines[lines.index(KINDS) + 1 :][:3]] == [
+        "edu, 2",
+        "none, 1",
+        "several, 1",
+    ]
+    assert seconds(lines, "edu, 2") == seconds(lines, "none, 1") == 4.0
 
 
 def test_a_record_without_guests_is_told():

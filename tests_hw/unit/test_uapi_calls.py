@@ -99,7 +99,7 @@ def test_ioctls_are_raced_from_the_first_decisive_call_on():
     opened = openat("/dev/null", os.O_RDONLY, into=fd)
     region = ioctl(fd, INFO, struct("vfio_region_info", index=2), decisive=True)
     before = ioctl(fd, "VFIO_DEVICE_RESET")
-    after = ioctl(fd, "VFIO_CHECK_EXTENSION", lib.VFIO_UNMAP_ALL)
+    after = ioctl(fd, "VFIO_CHECK_EXTENSION", lib.VFIO_UNMAP_ALL, label="ask")
     never = ioctl(Slot("empty"), "VFIO_GROUP_GET_STATUS")
     program = [before, region, after, never]
     with Racer(deadline=5.0) as racer:

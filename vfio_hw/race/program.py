@@ -7,7 +7,7 @@ needs is empty, so what follows a failed open needs no condition.
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypedDict, TypeVar, Unpack
 
 from vfio_hw.errors import Unsupported
@@ -67,7 +67,8 @@ class Memory:
 class Step:
     """One system call, or a touch of memory.
 
-    :param label: what reports call it; for an ioctl the header's name of the request.
+    :param label: what reports call it.
+    :param request: the header's name of an ioctl's request.
     :param number: the system call's number on this architecture; negative: RACE_LOAD, RACE_STORE.
     :param into: the slot that receives a successful result.
     :param takes: the first argument's slot is empty from this call on.
@@ -82,6 +83,7 @@ class Step:
     takes: bool = False
     delay_ns: int = 0
     decisive: bool = False
+    request: str = ""
 
 
 # Of a call: a number, what a slot holds, an address.
@@ -160,7 +162,7 @@ def ioctl(
     elif not isinstance(argument, int | Slot | Memory):
         argument = memory(argument)
     options.setdefault("label", request)
-    return syscall("ioctl", slot, number, argument, **options)
+    return replace(syscall("ioctl", slot, number, argument, **options), request=request)
 
 
 def openat(path: str | os.PathLike[str], flags: int, **options: Unpack[Options]) -> Step:

@@ -16,7 +16,6 @@ from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.scene import Scene as Scene
 from vfio_hw.uapi import ffi
 from vfio_hw.uapi.calls import note
-from vfio_hw.uapi.families import REQUESTS
 
 # Says what is wrong with a round whose outcome is legal; None when nothing is.
 Judge = Callable[[Round], str | None]
@@ -209,12 +208,12 @@ def note_raced(played: Round) -> None:
     """Note the ioctls of a round that was met, from each actor's first decisive call on."""
     for actor in played.actors:
         for call in dropwhile(lambda call: not call.step.decisive, actor):
-            if call.start_ns and call.step.label in REQUESTS:
+            if call.start_ns and call.step.request:
                 argument = call.step.arguments[2]
                 given = (
                     ffi.from_buffer(argument.content) if isinstance(argument, Memory) else argument
                 )
-                note(call.step.label, given, "raced")
+                note(call.step.request, given, "raced")
 
 
 def _complaint(

@@ -25,6 +25,9 @@ def lines(events: Iterable[Event]) -> list[str]:
     if writes := _writes(results):
         said.append("of that in writes to sysfs, some of which wait for a user of the device:")
         said += [f"{seconds:8.1f} s {seconds / whole:4.0%}  {name}" for name, seconds in writes]
+    if kinds := _kinds(results):
+        said.append("of that in tests of each kind of device, in how many:")
+        said += [f"{took:8.1f} s {took / whole:4.0%}  {name}, {n}" for name, n, took in kinds]
     slow = sorted(results, key=lambda result: -result.seconds)[:_SLOWEST]
     if slow:
         said.append("set-up   call  teardown  oracles  of the slowest tests")
@@ -32,6 +35,17 @@ def lines(events: Iterable[Event]) -> list[str]:
         of = [result.phases.get(phase, 0.0) for phase in _PHASES]
         said.append(f"{of[0]:6.2f} {of[1]:6.2f} {of[2]:9.2f} {of[3]:8.2f}  {result.test}")
     return said
+
+
+def _kinds(results: Iterable[Result]) -> list[tuple[str, int, float]]:
+    """Tests of each kind of device, and their seconds, the longest first."""
+    took: dict[str, list[float]] = defaultdict(list)
+    for result in results:
+        kinds = result.properties.get("kinds", [])
+        name = "several" if len(kinds) > 1 else kinds[0] if kinds else "none"
+        took[name].append(result.seconds)
+    found = [(name, len(each), sum(each)) for name, each in took.items()]
+    return sorted(found, key=lambda each: -each[2])
 
 
 def _writes(results: Iterable[Result]) -> list[tuple[str, float]]:
