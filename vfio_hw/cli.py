@@ -17,7 +17,7 @@ from vfio_hw.here import binding, doctor, listing
 from vfio_hw.host.text import printable, printable_lines
 from vfio_hw.mutate import command as mutate_command
 from vfio_hw.mutate import table as mutate_table
-from vfio_hw.report import uapi_command
+from vfio_hw.report import terminal, uapi_command
 from vfio_hw.repro import command as repro_command
 from vfio_hw.vm import kernels, machine
 from vfio_hw.vm.kernels import command as kernel_command
@@ -53,8 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.rest and not args.takes_rest:
         parser.error(f"nothing may follow --: {shlex.join(args.rest)}")
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # What a lab's timeout or a closed terminal sends leaves as little behind as Ctrl-C.
-        signal.signal(number, signal.default_int_handler)
+        # What a lab's timeout or a closed terminal sends leaves as little behind as Ctrl-C; unless
+        # whoever started us wants it ignored, as nohup does.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         return int(args.function(args))
     except HarnessError as error:
@@ -63,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run.HARNESS_WRONG
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain once more on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        terminal.hang_up()
         return 128 + 13
     except OSError as error:
         where = printable(f" on {error.filename}") if error.filename else ""
         print(
-            f"vfio-hw: {error.strerror}{where}: {_REMEDIES.get(error.errno or 0, _LOOK)}",
+            f"vfio-hw: {error.strerror or error}{where}: {_REMEDIES.get(error.errno or 0, _LOOK)}",
             file=sys.stderr,
         )
         _print_notes(error)

@@ -3,8 +3,11 @@
 import argparse
 import json
 import os
+import subprocess
+import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -228,6 +231,36 @@ def test_an_unbind_that_was_cut_short_is_left_over_and_the_rest_stays_bound(
     assert [each.word for each in earlier.undone(state)] == ["restored"]
     assert [knob.read_text() for knob in knobs] == ["new\n", "old\n", "old\n"]
     assert [each.name for each in leftovers()] == ["bound"]
+
+
+def test_what_is_undone_is_undone_when_nobody_reads_of_it(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from vfio_hw.here.telling import tell\n"
+        "def outcomes():\n"
+        "    for path in sys.argv[1:]:\n"
+        "        Path(path).write_text('undone'); yield path\n"
+        "class Word(str): word = 'restored'\n"
+        "sys.exit(tell(map(Word, outcomes())))\n"
+    )
+    paths = [tmp_path / name for name in ("one", "two", "three")]
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-c", program, *map(str, paths)]
+        ended = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert [path.read_text() for path in paths] == ["undone"] * 3
+
+
+def test_of_another_boot_nothing_is_left(state, tmp_path, monkeypatch):
+    for purpose in ("run", "bind"):
+        kept = Journal.begun(state, purpose)
+        knob = tmp_path / purpose
+        knob.write_text("old\n")
+        kept.note(Target("attribute", str(knob)), "new")
+        kept.close()
+    monkeypatch.setattr(journal, "boot", lambda: "another")
+    told = list(leftovers())
+    assert [each.name for each in told] == ["leftovers"] * 2
+    assert all("earlier boot: nothing of that is left" in each.reason for each in told)
 
 
 def test_doctor_tells_what_is_left(state):

@@ -1,5 +1,6 @@
 """This file checks what a journal says of changes, whatever cut it off."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -192,6 +193,38 @@ def test_what_a_write_changes():
     )
     parameter = Path("/sys/module/vfio_pci/parameters/disable_idle_d3")
     assert target_of(parameter, "1\n") == (target(parameter), "1")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_keeps_nothing_from_being_undone(state, tmp_path, monkeypatch, number):
+    knobs = [tmp_path / name for name in ("one", "other")]
+    kept = Journal.begun(state, "run")
+    for knob in knobs:
+        knob.write_text("old\n")
+        kept.note(target(knob), "new")
+        knob.write_text("new\n")
+        kept.ended(target(knob), "new", made=True)
+
+    def full(descriptor, data):
+        os.write(descriptor, data[:5])
+        raise OSError(number, "full")
+
+    monkeypatch.setattr(journal, "write_all", full)
+    with pytest.raises(OSError, match="full"):
+        kept.note(target(knobs[0]), "newer")
+    kept.close()
+    assert [each.word for each in restore(state)] == ["restored", "restored"]
+    assert [knob.read_text() for knob in knobs] == ["old\n", "old\n"]
+    assert state.names() == []
+
+
+def test_journals_are_in_the_order_in_which_they_were_begun(state):
+    begun = [Journal.begun(state, "run") for _ in range(11)]
+    assert [each.name for each in begun] == state.names(ENDING)
+    for each in begun[:10]:
+        each.close()
+    after = Journal.begun(state, "run")
+    assert state.names(ENDING) == [begun[10].name, after.name]
 
 
 def test_the_header_says_whose_it_is(state):

@@ -121,9 +121,10 @@ def test_a_kernel_that_one_user_distrusts_nobody_tests(place, tmp_path):
     state = State(tmp_path / "state")
     shared.mark("made")
     (place / "marks/distrusted-0").unlink()
-    as_user(USERS[0], lambda: shared.mark("a splat"))
-    assert running.distrusted(state) == "a splat"
-    assert as_user(USERS[1], shared.marks) == "['a splat']"
+    as_user(USERS[0], lambda: shared.mark("a splat\nof mine"))
+    said = f"user {USERS[0]} says: a splat\\nof mine"
+    assert running.distrusted(state) == said
+    assert as_user(USERS[1], shared.marks) == str([said])
     # Nobody takes it away but who has put it there, and root.
     mark = place / "marks" / f"distrusted-{USERS[0]}"
     assert as_user(USERS[1], mark.unlink).startswith("PermissionError")
@@ -152,4 +153,6 @@ def test_a_mark_is_not_written_through_what_another_has_planted(place, tmp_path)
     as_user(USERS[1], lambda: name.symlink_to(tmp_path / "precious"))
     assert as_user(USERS[0], lambda: shared.mark("x")) == "None"
     shared.mark("root's")
-    assert (tmp_path / "precious").read_text() == "precious" and shared.marks() == ["root's"]
+    assert (tmp_path / "precious").read_text() == "precious" and shared.marks() == [
+        "user 0 says: root's"
+    ]

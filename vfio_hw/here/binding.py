@@ -7,11 +7,14 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.here import earlier, running
+from vfio_hw.here.ending import Ending
+from vfio_hw.here.telling import tell
 from vfio_hw.host import journal, modules
+from vfio_hw.host.guard import guarded
 from vfio_hw.host.held import Held, in_words
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.pci import PciFunction
-from vfio_hw.host.restore import Outcome, restore
+from vfio_hw.host.restore import restore
 from vfio_hw.host.safety import Refusal, Safety
 from vfio_hw.host.state import State
 from vfio_hw.host.sysfs import attribute
@@ -21,7 +24,7 @@ from vfio_hw.host.text import printable
 
 _DEADLINE = 20.0
 _PATIENCE = 10.0  # for the last write of a run that was killed
-_DONE, _FAILED = 0, 3
+_DONE = 0
 _NOIOMMU = Path("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode")
 
 
@@ -70,7 +73,7 @@ def bind(args: argparse.Namespace) -> int:
     """Take them."""
     _need_root("binding")
     if args.dry_run:
-        functions, _ = _checked(args)
+        functions, _ = _checked(args, Safety(claim=False))
         for path, text in plan(functions, args.driver):
             print(printable(f"write {text!r} to {path}"))
         return _DONE
@@ -85,9 +88,11 @@ def bind(args: argparse.Namespace) -> int:
             modules.load("vfio-pci")
         must_exist(args.driver)
         # Last, for all of the above takes its time, and who uses a device may change meanwhile.
-        functions, going = _checked(args)
+        functions, going = _checked(args, Safety())
         before = [function.driver for function in functions]
-        take(state, functions, args.driver, _DEADLINE)
+        # Who begins to use one while the others are taken keeps it, and the others come back.
+        with Ending() as ending, ending.heeded(), guarded(args.force):
+            take(state, functions, args.driver, _DEADLINE)
     for function, old in zip(functions, before, strict=True):
         is_now = f"gone with its physical function, {old or 'no driver'} had it"
         if function not in going:
@@ -97,7 +102,9 @@ def bind(args: argparse.Namespace) -> int:
     return _DONE
 
 
-def _checked(args: argparse.Namespace) -> tuple[list[PciFunction], set[PciFunction]]:
+def _checked(
+    args: argparse.Namespace, safety: Safety
+) -> tuple[list[PciFunction], set[PciFunction]]:
     """What is to be bound, whole groups; and which of it goes away by that.
 
     :raises HarnessError: something of it may not be taken, or can not.
@@ -105,7 +112,6 @@ def _checked(args: argparse.Namespace) -> tuple[list[PciFunction], set[PciFuncti
     named = [PciFunction.at(address) for address in args.addresses]
     if "vfio" in args.driver:
         must_have_groups(named)
-    safety = Safety()
     refused = list(dict.fromkeys(each for one in named for each in safety.refusals(one)))
     check_forced(refused, [PciFunction.at(address).address for address in args.force])
     functions = with_their_groups(named)
@@ -161,12 +167,13 @@ def unbind(args: argparse.Namespace) -> int:
                     " give back"
                 )
         _must_not_be_held(functions)
-        return tell(
-            restore(
-                state,
-                lambda found, target: found.purpose == "bind" and _is_of(target, functions),
+        with Ending():
+            return tell(
+                restore(
+                    state,
+                    lambda found, target: found.purpose == "bind" and _is_of(target, functions),
+                )
             )
-        )
 
 
 def _must_not_be_held(functions: Iterable[PciFunction]) -> None:
@@ -189,16 +196,10 @@ def restore_all(args: argparse.Namespace) -> int:
     state = State()
     with machine_locked(state, _PATIENCE):
         running.settle(state)
-        return tell(restore(state))
-
-
-def tell(outcomes: Iterable[Outcome]) -> int:
-    """Print each as it comes; the exit status."""
-    failed = False
-    for outcome in outcomes:
-        print(printable(str(outcome)), flush=True)
-        failed |= outcome.word == "failed"
-    return _FAILED if failed else _DONE
+        if not journal.left(state):
+            print("nothing is left over")
+        with Ending():
+            return tell(restore(state))
 
 
 def _is_of(target: Target, functions: list[PciFunction]) -> bool:

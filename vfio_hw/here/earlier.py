@@ -6,9 +6,9 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.here import running
-from vfio_hw.here.binding import tell
 from vfio_hw.here.pstore import last_words
 from vfio_hw.here.running import Running
+from vfio_hw.here.telling import tell
 from vfio_hw.host import journal
 from vfio_hw.host.restore import Outcome, restore
 from vfio_hw.host.state import State

@@ -24,7 +24,8 @@ class Ending:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._heard) for number in NUMBERS}
+        wanted = [each for each in NUMBERS if signal.getsignal(each) != signal.SIG_IGN]  # nohup
+        self._before = {number: signal.signal(number, self._heard) for number in wanted}
         return self
 
     def __exit__(

@@ -9,13 +9,14 @@ from typing import Any
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.here import earlier, running
-from vfio_hw.here.binding import tell
 from vfio_hw.here.child import Child, Stuck
 from vfio_hw.here.ending import Ending
 from vfio_hw.here.known import must_be_judged
 from vfio_hw.here.session import RESULTS, distrust
-from vfio_hw.here.taken import guarded, must_be_takeable, take_for_a_run
+from vfio_hw.here.taken import must_be_takeable, take_for_a_run
+from vfio_hw.here.telling import tell
 from vfio_hw.host import modules
+from vfio_hw.host.guard import guarded
 from vfio_hw.host.lock import VARIABLE, descriptor, machine_locked
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.state import State

@@ -5,11 +5,12 @@ import os
 from collections.abc import Sequence
 
 from vfio_hw.here import earlier, running
-from vfio_hw.here.binding import tell
 from vfio_hw.here.ending import Ending
 from vfio_hw.here.rights import must_suffice
-from vfio_hw.here.taken import guarded, must_be_takeable, take_for_a_run
+from vfio_hw.here.taken import must_be_takeable, take_for_a_run
+from vfio_hw.here.telling import tell
 from vfio_hw.host import journal, lock
+from vfio_hw.host.guard import guarded
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.pci import PciFunction

@@ -1,15 +1,13 @@
 """The functions of a run, with their groups: VFIO's from its start to its end."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.here.binding import check_forced
 from vfio_hw.here.known import must_be_known
 from vfio_hw.here.rights import must_suffice
-from vfio_hw.host import binding, modules
-from vfio_hw.host.guard import InUse, must_be_idle
+from vfio_hw.host import modules
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.safety import Safety
 from vfio_hw.host.state import State
@@ -47,26 +45,3 @@ def take_for_a_run(state: State, functions: Sequence[PciFunction]) -> None:
     if os.geteuid() == 0 and functions:
         modules.load("vfio-pci")
         take(state, with_their_groups(functions), "vfio-pci", _DEADLINE, purpose="run")
-
-
-@contextlib.contextmanager
-def guarded(forced: Sequence[str]) -> Iterator[list[PciFunction]]:
-    """Each function is looked at anew right before it is taken from a native driver inside.
-
-    The list gets those that were left to theirs.
-    """
-    addresses = frozenset(PciFunction.at(address).address for address in forced)
-    left: list[PciFunction] = []
-
-    def guard(function: PciFunction) -> None:
-        try:
-            must_be_idle(function, addresses)
-        except InUse:
-            left.append(function)
-            raise
-
-    binding.guards.append(guard)
-    try:
-        yield left
-    finally:
-        binding.guards.remove(guard)

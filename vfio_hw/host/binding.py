@@ -11,7 +11,8 @@ from vfio_hw.host.lock import device_locked
 from vfio_hw.host.pci import PciFunction, is_vfio
 
 _POLL = 0.002
-_FOR_EACH = 1.0  # seconds more, for each virtual function that is made
+#: Seconds more, for each virtual function that is made.
+FOR_EACH_VIRTUAL = 1.0
 
 #: Each is asked right before a function is taken from a driver that is not VFIO's, and raises when
 #: it may not be; in a guest that is thrown away there is none.
@@ -47,7 +48,7 @@ def bound_to(
             _restore(function, old_driver, old_override, deadline)
             if number:
                 path = function.path / "sriov_numvfs"
-                write_with_deadline(path, f"{number}", deadline + number * _FOR_EACH)
+                write_with_deadline(path, f"{number}", deadline + number * FOR_EACH_VIRTUAL)
 
 
 def rebind(function: PciFunction, driver: str | None, deadline: float = 10.0) -> None:

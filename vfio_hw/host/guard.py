@@ -1,9 +1,11 @@
 """Nothing is taken from a native driver that had it back before somebody began to use it."""
 
+import contextlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.host import binding
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.process import of_family, tasks
 from vfio_hw.host.safety import Safety
@@ -26,3 +28,26 @@ def must_be_idle(function: PciFunction, forced: Collection[str] = ()) -> None:
     if refused:
         reasons = "; ".join(map(str, refused))
         raise InUse(f"{function} is left to {function.driver or 'no driver'}, as it is: {reasons}")
+
+
+@contextlib.contextmanager
+def guarded(forced: Sequence[str]) -> Iterator[list[PciFunction]]:
+    """Each function is looked at anew right before it is taken from a native driver inside.
+
+    The list gets those that were left to theirs.
+    """
+    addresses = frozenset(PciFunction.at(address).address for address in forced)
+    left: list[PciFunction] = []
+
+    def guard(function: PciFunction) -> None:
+        try:
+            must_be_idle(function, addresses)
+        except InUse:
+            left.append(function)
+            raise
+
+    binding.guards.append(guard)
+    try:
+        yield left
+    finally:
+        binding.guards.remove(guard)

@@ -7,8 +7,7 @@ that all of it was made (``complete``), and what of it is wanted no more (``unwa
 """
 
 import contextlib
-import datetime
-import itertools
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -22,7 +21,6 @@ from vfio_hw.host.state import State, write_all
 from vfio_hw.host.target import Target, target_of
 
 ENDING = ".journal"
-_number = itertools.count(1)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -57,11 +55,13 @@ class Journal:
     def __init__(self, state: State, name: str, records: dict[Target, Record]) -> None:
         self.state, self.name, self.records = state, name, records
         self._fd = state.open(name, os.O_WRONLY | os.O_APPEND)
+        self._undoing = False
 
     @classmethod
     def taken_up(cls, state: State, left: "Found") -> "Journal":
         """One that somebody left, to go on with; what was cut off at its end is no part of it."""
         journal = cls(state, left.name, left.records)
+        journal._undoing = True
         os.ftruncate(journal._fd, left.size)
         return journal
 
@@ -72,8 +72,9 @@ class Journal:
         :param purpose: ``run``, whose changes are to be undone when it ends; ``bind``, whose
             changes are to stay until somebody undoes them, once it is :meth:`complete`.
         """
-        stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = f"{stamp}-{os.getpid()}-{next(_number)}{ENDING}"
+        # Their order is that of their numbers, whatever becomes of the clock.
+        numbers = [int(each.partition("-")[0]) for each in state.names(ENDING)]
+        name = f"{max(numbers, default=0) + 1:08d}-{os.getpid()}{ENDING}"
         os.close(state.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         journal = cls(state, name, {})
         journal._append({"boot": boot(), "pid": os.getpid(), "purpose": purpose}, sync=True)
@@ -159,8 +160,10 @@ class Journal:
         size = os.fstat(self._fd).st_size
         try:
             write_all(self._fd, json.dumps(line).encode() + b"\n")
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._fd, size)  # half a line would make the next one unreadable
+            if self._undoing and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return  # on a full disk no change is made any more, but all can be undone
             raise
         if sync:
             os.fsync(self._fd)

@@ -15,6 +15,7 @@ from vfio_hw.host.sysfs import names_in
 
 # Seconds for one process, and for all of them; the second time those are asked that were silent.
 _FIRST, _SECOND, _WHOLE = 0.5, 2.0, 20.0
+_FIRST_NAMESPACE = 0xEFFFFFFC
 _SYSPATH = "vfio-device-syspath:"
 _VFIO = "anon_inode:[vfio-device]"
 
@@ -63,6 +64,17 @@ class Silent:
 
 _Held = Callable[[int, Path], Iterator[Opening]]
 _Asked = tuple[int, _Held]
+
+
+def all_are_seen(root: Path = Path("/")) -> bool:
+    """/proc has the processes of the whole machine, not of a container.
+
+    Source: PROC_PID_INIT_INO in the kernel's proc_ns.h, the number of the first PID namespace.
+    """
+    try:
+        return str((root / "proc/self/ns/pid").readlink()) == f"pid:[{_FIRST_NAMESPACE}]"
+    except OSError:  # a kernel that has only one
+        return True
 
 
 def openings(root: Path = Path("/")) -> tuple[list[Opening], list[Silent]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import journal
-from vfio_hw.host.binding import rebind, set_driver_override
+from vfio_hw.host.binding import FOR_EACH_VIRTUAL, rebind, set_driver_override
 from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.guard import InUse, must_be_idle
 from vfio_hw.host.held import Held, in_words
@@ -156,7 +156,14 @@ def _driver(function: PciFunction, driver: str | None) -> None:
 
 
 def _attribute(path: Path, old: str) -> None:
-    if path.name == "sriov_numvfs" and old != "0" and attribute(path) != "0":
-        # From one number to another the kernel goes by none only.
-        write_with_deadline(path, "0", _DEADLINE)
-    write_with_deadline(path, f"{old}\n", _DEADLINE)
+    deadline = _DEADLINE
+    if path.name == "sriov_numvfs":
+        # Somebody may have begun to use one of them.
+        for virtual in PciFunction.at(path.parent.name).virtual_functions():
+            if not is_vfio(virtual.driver or ""):
+                must_be_idle(virtual)
+        deadline += int(old) * FOR_EACH_VIRTUAL
+        if old != "0" and attribute(path) != "0":
+            # From one number to another the kernel goes by none only.
+            write_with_deadline(path, "0", deadline)
+    write_with_deadline(path, f"{old}\n", deadline)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vfio_hw.host import network
 from vfio_hw.host.descendants import Descendant, descendants, node
-from vfio_hw.host.openers import Opening, Silent, openings
+from vfio_hw.host.openers import Opening, Silent, all_are_seen, openings
 from vfio_hw.host.pci import PciFunction, is_vfio
 from vfio_hw.host.storage import Storage, Use
 from vfio_hw.host.sysfs import attribute, link_name
@@ -39,14 +39,15 @@ REMEDIES = {
     "route": "take the route away, with ip route del",
     "bond": "take the interface out of the bond",
     "stacked": "take away what stands on it",
-    "up": "see that no container uses it, then take it down, with ip link set down",
+    "up": "see that no container uses it, take it down, with ip link set down, and let nobody take"
+    " it up again: nmcli device set INTERFACE managed no, Unmanaged=yes for networkd",
     "namespace": "bring the interface back into this network namespace",
     "console": "choose another device",
     "bridge": "choose another device",
     "vf": "see to the virtual function first",
     "mdev": "remove the mediated devices first",
     "open": "end the process",
-    "silent": "look as root of the whole machine; end what is stuck, or reboot",
+    "silent": "look as root of the whole machine (--pid=host); end what is stuck, or reboot",
 }
 
 
@@ -133,6 +134,10 @@ class Safety:
         for opening in self._of_openers(function, below):
             yield "open", f"it is open in {opening}"
         for virtual in function.virtual_functions():
+            reserved = virtual.driver_override or ""
+            if reserved or is_vfio(virtual.driver or ""):
+                what = reserved or virtual.driver
+                yield "vf", f"its virtual function {virtual} is reserved for {what}, and would go"
             for rule, reason in self._of_one(virtual):
                 yield "vf", f"its virtual function {virtual} is in use: {reason} [{rule}]"
 
@@ -150,8 +155,11 @@ class Safety:
         return list({each.pid: each for each in reversed(held)}.values())[::-1]
 
     def _of_silent(self, function: PciFunction) -> Iterator[tuple[str, str]]:
-        silent = self._openings[1]
-        if silent and function.class_code >> 16 != _BRIDGE:
+        if function.class_code >> 16 == _BRIDGE:
+            return
+        if not all_are_seen(self._root):
+            yield "silent", "only the processes of a container are seen, and others may have it"
+        if silent := self._openings[1]:
             named = ", ".join(map(str, silent[:_NAMED]))
             more = f" and {len(silent) - _NAMED} more" if silent[_NAMED:] else ""
             yield "silent", f"what may have it open does not say so: {named}{more}"

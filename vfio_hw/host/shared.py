@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.host.text import printable
 
 PLACE = Path("/run/vfio-hw")
 _LOCK, _MARKS = "lock", "marks"
@@ -82,7 +83,8 @@ def _read(directory: int, name: str, owner: int) -> str | None:
         if not stat.S_ISREG(status.st_mode) or status.st_uid != owner or status.st_nlink != 1:
             return None
         found = json.loads(os.read(descriptor, _LONGEST))
-        return str(found["text"]) if found["boot"] == _boot() else None
+        text = f"user {owner} says: {printable(str(found['text']))}"
+        return text if found["boot"] == _boot() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     finally:
