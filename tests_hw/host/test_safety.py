@@ -217,12 +217,15 @@ def test_a_physical_function_whose_virtual_one_is_in_use(life):
             with opened(virtual.path, "vfio_type1v2_iommu"):
                 ready()
 
-        with bound_to(virtual), forked(holding) as pid:
-            refusals = Safety().refusals(physical)
+        with bound_to(virtual):
+            (reserved,) = Safety().refusals(physical)
+            with forked(holding) as pid:
+                refusals = Safety().refusals(physical)
     finally:
         (physical.path / "sriov_numvfs").write_text("0")
     assert {each.rule for each in refusals} == {"vf"}
-    assert f"{virtual} is in use" in refusals[0].reason and f"pid {pid} (" in refusals[0].reason
+    assert refusals[0] == reserved and f"{virtual} is reserved for vfio-pci" in reserved.reason
+    assert f"{virtual} is in use" in refusals[1].reason and f"pid {pid} (" in refusals[1].reason
 
 
 def test_the_channel_of_the_root_file_system(rules):

@@ -44,6 +44,13 @@ def test_a_process_that_does_not_tell_may_have_any_device_open(tree, stuck, monk
     assert "pid 7 (stuck) (did not answer within 1 s)" in refusal.reason
 
 
+@pytest.mark.parametrize("number, seen", [(0xEFFFFFFC, []), (0xF0000123, ["silent"])])
+def test_a_container_sees_only_its_own_processes(tree, number, seen):
+    (tree.root / "proc/self/ns").mkdir()
+    (tree.root / "proc/self/ns/pid").symlink_to(f"pid:[{number}]")
+    assert tree.rules() == seen
+
+
 def test_those_that_are_stuck_do_not_take_the_time_of_the_others(tree, stuck, monkeypatch):
     """Who has the device open is told, although he comes last, and all cannot be asked twice."""
     monkeypatch.setattr(openers, "_FIRST", 0.2)
