@@ -43,8 +43,7 @@ def checks_here() -> Iterator[Check]:
     yield _memlock()
     yield _log()
     yield from _groups()
-    parents = [f"{parent['parent']}" for parent in mdev_parents()]
-    yield Check("mdev parents", GOOD if parents else NOTE, ", ".join(parents) or "none")
+    yield _parents()
     yield _kernel()
     yield _debug()
     yield _faults()
@@ -165,6 +164,14 @@ def _devices_of_a_user(free: list[PciFunction]) -> Check:
     return Check("devices", GOOD, f"bound, and ours to test: {', '.join(map(str, ours))}")
 
 
+def _parents() -> Check:
+    parents = [f"{parent['parent']}" for parent in mdev_parents()]
+    if parents:
+        return Check("mdev parents", GOOD, ", ".join(parents))
+    remedy = "modprobe mtty, mdpy or mbochs, as root, where the kernel has these samples"
+    return Check("mdev parents", NOTE, "none, their tests are skipped", remedy)
+
+
 def _kernel() -> Check:
     taint = int(attribute(Path("/proc/sys/kernel/tainted")) or 0)
     release = os.uname().release
@@ -177,11 +184,17 @@ def _kernel() -> Check:
 def _debug() -> Check:
     options = kconfig.options()
     if options is None:
-        return Check("debug options", NOTE, "the kernel does not say (CONFIG_IKCONFIG_PROC)")
+        return Check(
+            "debug options",
+            NOTE,
+            "the kernel does not say",
+            "boot a kernel with CONFIG_IKCONFIG_PROC",
+        )
     found = [name for option, name in _DEBUG.items() if option in options]
     if found:
         return Check("debug options", GOOD, ", ".join(found))
-    return Check("debug options", NOTE, "none: fewer faults are seen, and everything is faster")
+    text = "none: fewer faults are seen, and everything is faster"
+    return Check("debug options", NOTE, text, f"boot a kernel with {', '.join(_DEBUG)}")
 
 
 def _faults() -> Check:
@@ -191,4 +204,5 @@ def _faults() -> Check:
     if "CONFIG_FAILSLAB" in options:
         text = "failslab, and debugfs is not ours to see"
         return Check("fault injection", NOTE, text, "mount debugfs, be root")
-    return Check("fault injection", NOTE, "not in this kernel (CONFIG_FAILSLAB)")
+    remedy = "boot a kernel with CONFIG_FAILSLAB and CONFIG_FAULT_INJECTION_DEBUG_FS"
+    return Check("fault injection", NOTE, "not in this kernel, its tests are skipped", remedy)

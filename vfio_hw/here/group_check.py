@@ -19,7 +19,7 @@ def viability(found: list[Listed], others: dict[int, list[str]], sys: Path = Pat
     """
     numbers = sorted({*others, *(each.group for each in found if each.group is not None)})
     if not numbers:
-        return Check("groups", NOTE, "there is none")
+        return Check("groups", NOTE, "there is none", "see to the IOMMU, above")
     bad = [
         f"group {number} ({why})" for number in numbers if (why := _why(number, found, others, sys))
     ]

@@ -42,7 +42,12 @@ def _kvm() -> Check:
     if seen:
         return Check("KVM", GOOD, "was seen to boot a kernel on this host")
     if not Path("/dev/kvm").exists():
-        return Check("KVM", NOTE, "there is no /dev/kvm: guests are emulated, which is slower")
+        text = "there is no /dev/kvm: guests are emulated, which is slower"
+        return Check(
+            "KVM", NOTE, text, "modprobe kvm_intel or kvm_amd, switch it on in the firmware"
+        )
     if seen is None:
-        return Check("KVM", NOTE, "there is a /dev/kvm, and nobody has tried yet whether it works")
-    return Check("KVM", NOTE, "was seen not to boot a kernel on this host: guests are emulated")
+        text = "there is a /dev/kvm, and nobody has tried yet whether it works"
+        return Check("KVM", NOTE, text, "the next run in a guest tries")
+    text = "was seen not to boot a kernel on this host: guests are emulated"
+    return Check("KVM", NOTE, text, "nested virtualisation, or bare metal")
