@@ -121,7 +121,7 @@ def test_what_somebody_has_changed_since_is_left(command, state, card, shared):
     assert "left      /sys/devices" in said and '"somebody\'s"' in said
     assert f"restored  {card} driver: 'vfio-pci' -> 'e1000e'" in said
     assert card.driver_override == "somebody's" and other.driver is None
-    assert state.names(ENDING) == [] and command("restore") == (0, "")
+    assert state.names(ENDING) == [] and command("restore") == (0, "nothing is left over\n")
     set_driver_override(card, None)
     rebind(other, "e1000e")
     set_driver_override(other, None)

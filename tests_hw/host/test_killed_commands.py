@@ -36,7 +36,7 @@ def given_back(command, life, state):
         status, said = command("restore")
         assert status == 0 and "left   " not in said, said
         assert life.machine() == before, said
-        assert command("restore") == (0, "") and state.names(ENDING) == []
+        assert command("restore") == (0, "nothing is left over\n") and state.names(ENDING) == []
         return said.count("restored  ")
 
     return restore
