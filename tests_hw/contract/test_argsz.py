@@ -25,6 +25,7 @@ from vfio_hw.fixtures.argsz import (
     IRQ_INFO,
     MAP_DMA,
     PLANE,
+    PRECOPY_INFO,
     REGION_INFO,
     SET_IRQS,
     STATUS,
@@ -36,8 +37,10 @@ from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio import irq
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.dma import PAGE, first_iova, mapped, memory
+from vfio_hw.vfio.feature import need_features
 from vfio_hw.vfio.gfx import DMABUF, PROBE, REGION
 from vfio_hw.vfio.iommufd import Iommufd
+from vfio_hw.vfio.migration import STATES, set_state
 from vfio_hw.vfio.opened import opened
 
 MODES = ["vfio_type1v2_iommu", "iommufd_compat_type1v2"]
@@ -114,6 +117,16 @@ def test_feature_minds_its_argsz(device: Target):
     flags = probe | lib.VFIO_DEVICE_FEATURE_MASK
     with opened(device.path, MODES[0]) as user:
         assert_minds_argsz(user.device, *FEATURE, answer=errno.ENOTTY, flags=flags)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("state", ["PRE_COPY", "PRE_COPY_P2P"])
+def test_the_info_of_a_precopy_minds_its_argsz(mtty, state):
+    with opened(mtty.path, MODES[0]) as user:
+        need_features(user.device, "MIG_DEVICE_STATE")
+        with set_state(user.device, STATES[state]) as session:
+            assert assert_minds_argsz(session, *PRECOPY_INFO).initial_bytes
+            assert_stays_inside_argsz(session, *PRECOPY_INFO)
 
 
 @pytest.mark.promise("P8")

@@ -21,6 +21,7 @@ from vfio_hw.fixtures.argsz import (
     IRQ_INFO,
     MAP_DMA,
     PLANE,
+    PRECOPY_INFO,
     REGION_INFO,
     SET_IRQS,
     STATUS,
@@ -33,9 +34,10 @@ from vfio_hw.vfio import irq
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.descriptor import Descriptor
 from vfio_hw.vfio.dma import PAGE, accounted, first_iova, memory
-from vfio_hw.vfio.feature import GET, feature_errno, need_features
+from vfio_hw.vfio.feature import need_features
 from vfio_hw.vfio.gfx import DMABUF, PROBE, REGION
 from vfio_hw.vfio.iommufd import Iommufd
+from vfio_hw.vfio.migration import STATES, set_state
 from vfio_hw.vfio.opened import opened
 
 MODES = ["vfio_type1v2_iommu", "iommufd_compat_type1v2"]
@@ -117,23 +119,22 @@ def test_set_irqs_takes_more(device: Target, tail):
 
 @pytest.mark.promise("P8")
 @tails
-def test_features_take_more(mtty, tail):
-    """A probe, a GET of something, and a SET of nothing."""
+def test_a_probe_of_a_feature_takes_more(mtty, tail):
+    """What is more than a probe is in test_feature_sizes.py."""
     with opened(mtty.path, MODES[0]) as user:
-        need_features(user.device, "MIGRATION", "MIG_DEVICE_STATE")
+        need_features(user.device, "MIGRATION")
         flags = lib.VFIO_DEVICE_FEATURE_MIGRATION | lib.VFIO_DEVICE_FEATURE_PROBE
         for verb in (lib.VFIO_DEVICE_FEATURE_GET, 0):
             assert_takes_longer(user.device, *FEATURE, tail=tail, flags=flags | verb)
-        for number, size in (
-            (lib.VFIO_DEVICE_FEATURE_MIGRATION, ffi.sizeof("struct vfio_device_feature_migration")),
-            (
-                lib.VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE,
-                ffi.sizeof("struct vfio_device_feature_mig_state"),
-            ),
-        ):
-            assert feature_errno(user.device, number | GET, bytes(size)) == 0
-            data = bytes(size)
-            assert_takes_longer(user.device, *FEATURE, tail=tail, flags=number | GET, data=data)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("state", ["PRE_COPY", "PRE_COPY_P2P"])
+def test_the_info_of_a_precopy_takes_more(mtty, state):
+    with opened(mtty.path, MODES[0]) as user:
+        need_features(user.device, "MIG_DEVICE_STATE")
+        with set_state(user.device, STATES[state]) as session:
+            assert_tells_the_same(session, *PRECOPY_INFO)
 
 
 @pytest.mark.promise("P8")
@@ -173,10 +174,30 @@ def test_mapping_and_unmapping_take_more(edu, mode, tail):
 @pytest.mark.promise("P8")
 @tails
 def test_the_tracking_of_dirty_pages_takes_more(device: Target, tail):
-    with opened(device.path, MODES[0]) as user:
-        for verb in ("START", "STOP"):
-            flags = getattr(lib, f"VFIO_IOMMU_DIRTY_PAGES_FLAG_{verb}")
-            assert_takes_longer(user.container, *DIRTY_PAGES, tail=tail, flags=flags)
+    """So does an unmapping that asks for a bitmap; what the bitmaps tell is the same."""
+    start, stop, get = (
+        getattr(lib, f"VFIO_IOMMU_DIRTY_PAGES_FLAG_{verb}")
+        for verb in ("START", "STOP", "GET_BITMAP")
+    )
+    words = ffi.new("uint64_t *")
+    bitmap = struct("vfio_bitmap", pgsize=PAGE, size=8, data=words)
+    with opened(device.path, MODES[0]) as user, memory() as page:
+        container, iova = user.container, first_iova(user.iommu)
+        container.map_dma(iova, page.vaddr, PAGE)
+        range_ = struct("vfio_iommu_type1_dirty_bitmap_get", iova=iova, size=PAGE, bitmap=bitmap[0])
+        data = bytes(ffi.buffer(range_))
+        assert_takes_longer(container, *DIRTY_PAGES, tail=tail, flags=start)
+        told = container.dirty_bitmap(iova, PAGE)
+        assert_takes_longer(container, *DIRTY_PAGES, tail=tail, flags=get, data=data)
+        assert bytes(ffi.buffer(words)) == told
+        words[0] = 0
+        unmap = {"iova": iova, "size": PAGE, "data": bytes(ffi.buffer(bitmap))}
+        flags = lib.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP
+        assert_takes_longer(container, *UNMAP_DMA, tail=tail, flags=flags, **unmap)
+        assert bytes(ffi.buffer(words)) == told
+        assert container.unmap_all() == 0
+        assert_takes_longer(container, *DIRTY_PAGES, tail=tail, flags=stop)
+        assert container.dirty_bitmap_errno(iova, PAGE) == errno.EINVAL
 
 
 @pytest.mark.promise("P8")

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.fixtures import Target
+from vfio_hw.fixtures.argsz import ending
 from vfio_hw.host import kconfig
-from vfio_hw.uapi import lib
+from vfio_hw.uapi import ffi, ioctl_errno, lib
 from vfio_hw.vfio.container import Container
 from vfio_hw.vfio.descriptor import errno_of
+from vfio_hw.vfio.device import Device
+from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.eventfd import EventFd
 from vfio_hw.vfio.group import Group, GroupStatus
 from vfio_hw.vfio.iommufd import Iommufd
@@ -70,6 +73,34 @@ def test_only_the_whole_name_names_a_device(device: Target, mode):
         assert user.group.device_errno(device.name) == 0
 
 
+@pytest.mark.promise("P8")
+@pytest.mark.promise("P7")
+def test_a_name_that_can_not_be_read_or_does_not_end_names_no_device(device: Target):
+    """EFAULT where it can not be read; what is as long as a page is too long to be one.
+
+    Source: strndup_user() in vfio_group_ioctl_get_device_fd(), drivers/vfio/group.c.
+    """
+    name = device.name.encode()
+    with opened(device.path, CONTAINER_MODES[1]) as user:
+        fd, request = user.group.fileno(), "VFIO_GROUP_GET_DEVICE_FD"
+        assert ioctl_errno(fd, request, ffi.NULL)[1] == errno.EFAULT
+        for text in (b"", name[:1], name, name.ljust(PAGE - 1, b"x")):
+            with ending(text) as argument:
+                assert ioctl_errno(fd, request, argument)[1] == errno.EFAULT, len(text)
+        for length in (PAGE, 2 * PAGE, 1 << 20):
+            text = device.name.ljust(length, "x")
+            assert user.group.device_errno(text) in (errno.EINVAL, errno.ENODEV), length
+        with ending(name.ljust(PAGE, b"x")) as argument:
+            answer = ioctl_errno(fd, request, argument)[1]
+            assert answer in (errno.EINVAL, errno.EFAULT)
+        assert user.group.device_errno(device.name.ljust(PAGE - 1, "x")) == errno.ENODEV
+        with ending(name + b"\0") as argument:
+            opened_fd, answer = ioctl_errno(fd, request, argument)
+            assert answer == 0
+        with Device(opened_fd, device.name) as second:
+            assert second.info_errno() == 0
+
+
 def not_recognized() -> set[int]:
     """The answers to a file that is neither a container nor an iommufd: EBADFD.
 
@@ -92,6 +123,30 @@ def test_a_group_takes_only_one_container_and_nothing_else(device: Target):
         assert group.unset_container_errno() == errno.EINVAL
         assert group.set_container_errno(container) == 0
         assert group.set_container_errno(container) == errno.EINVAL
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.promise("P7")
+def test_what_is_no_container_leaves_a_group_without_one(device: Target, mdpy):
+    """A group, its own too, or a device; EBADF for what is not open, EFAULT for no number."""
+    with (
+        opened(mdpy.path, CONTAINER_MODES[0]) as other,
+        Container() as container,
+        Group(device.iommu_group) as group,
+    ):
+        with EventFd() as file:
+            closed = file.fileno()
+        for _ in range(2):
+            for neither in (other.group, group, other.device):
+                assert group.set_container_errno(neither) in not_recognized(), neither
+            for number in (-1, closed, 2**31 - 1, -(2**31)):
+                assert group.set_container_errno(number) == errno.EBADF, number
+            request = "VFIO_GROUP_SET_CONTAINER"
+            assert ioctl_errno(group.fileno(), request, ffi.NULL)[1] == errno.EFAULT
+            assert group.status() == FREE
+            assert group.unset_container_errno() == errno.EINVAL
+        assert other.group.status() == USED
+        assert group.set_container_errno(container) == 0
 
 
 @pytest.mark.promise("P4")

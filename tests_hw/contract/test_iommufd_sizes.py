@@ -5,20 +5,15 @@ in it is zero, and refused with E2BIG when it is not. Source: linux/iommufd.h, "
 format". Promises: P8, and P7: nothing is left of what was refused.
 """
 
-import ctypes
 import errno
-import mmap
 from typing import Any
 
 import pytest
 
+from vfio_hw.fixtures.argsz import CANARY, ending
 from vfio_hw.fixtures.iommufd import GOOD, Scene, need, sizes_of
 from vfio_hw.uapi import ffi
 from vfio_hw.vfio.dma import PAGE
-
-CANARY = 0xA5
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def answer(scene: Scene, name: str, size: int, tail: bytes = b"") -> int:
@@ -66,10 +61,6 @@ def test_a_request_whose_struct_is_not_all_there_is_refused(scene, name):
     shortest, whole = sizes_of(name)
     need(scene.iommufd, name)
     assert scene.answer(name, ffi.NULL) == errno.EFAULT
-    with mmap.mmap(-1, 2 * PAGE) as pages, ffi.from_buffer(pages) as first:
-        start = int(ffi.cast("uintptr_t", first))
-        assert _libc.mprotect(ctypes.c_void_p(start + PAGE), ctypes.c_size_t(PAGE), 0) == 0
-        for size in {4, shortest - 1, whole - 1}:
-            pages[PAGE - size : PAGE - size + 4] = whole.to_bytes(4, "little")
-            argument = ffi.cast("void *", start + PAGE - size)
+    for size in {4, shortest - 1, whole - 1}:
+        with ending(whole.to_bytes(4, "little") + bytes(size - 4)) as argument:
             assert scene.answer(name, argument) == errno.EFAULT

@@ -139,6 +139,31 @@ def test_flags_of_an_unmap_that_do_not_fit_are_refused(device, mode):
 
 
 @pytest.mark.promise("P8")
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize("mode", CONTAINERS + COMPAT)
+def test_flags_of_a_mapping_that_have_no_meaning_are_refused(device, mode):
+    """Whatever they come with; nor does VFIO_DMA_MAP_FLAG_VADDR go with a permission.
+
+    Nothing is mapped, or counted.
+    """
+    read, write = lib.VFIO_DMA_MAP_FLAG_READ, lib.VFIO_DMA_MAP_FLAG_WRITE
+    vaddr = lib.VFIO_DMA_MAP_FLAG_VADDR
+    with opened(device.path, mode) as user, memory() as ours:
+        container, where = user.container, (first_iova(user.iommu), ours.vaddr, PAGE)
+        before, room = accounted(), container.get_info().dma_avail
+        for unknown in (vaddr, *(1 << bit for bit in range(3, 32)), 2**32 - 8):
+            for others in (0, read, write, read | write):
+                if unknown != vaddr or others:
+                    flags = unknown | others
+                    assert container.map_dma_errno(*where, flags) == errno.EINVAL, f"{flags:#x}"
+        assert accounted() == before
+        assert container.get_info().dma_avail == room
+        assert container.unmap_all() == 0
+        assert container.map_dma_errno(*where, read) == 0
+        assert container.unmap_all() == PAGE
+
+
+@pytest.mark.promise("P8")
 @pytest.mark.parametrize("mode", CONTAINERS)
 def test_only_an_address_that_was_made_invalid_is_exchanged(edu, mode):
     """And only for the same range. The mapping is never gone meanwhile, nor counted twice."""

@@ -1,20 +1,22 @@
-"""A function with registers to write to; a whole bus, which is reset only as a whole.
+"""A function with registers to write to, or to export; a whole bus, which is reset only as a whole.
 
 That needs all its functions to be bound to vfio-pci.
 """
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
 import pytest
 
 from vfio_hw.errors import Unsupported
-from vfio_hw.fixtures.devices import may_take
+from vfio_hw.fixtures.devices import Target, may_take
 from vfio_hw.host.binding import bound_to
 from vfio_hw.host.pci import BUS, PciFunction
 from vfio_hw.host.sysfs import names_in
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.device import Device
+from vfio_hw.vfio.feature import GET, PROBE, feature_errno
 from vfio_hw.vfio.opened import opened
 from vfio_hw.vfio.region import Region
 
@@ -24,6 +26,19 @@ def nic(request: pytest.FixtureRequest, e1000e: PciFunction) -> Iterator[tuple[D
     """An open e1000e and its registers."""
     with opened(e1000e.path, request.param) as user:
         yield user.device, user.device.region(lib.VFIO_PCI_BAR0_REGION_INDEX)
+
+
+@pytest.fixture
+def exporter(pci_device: Target) -> Target:
+    """A function whose BARs can be dma-bufs.
+
+    :raises Unsupported: this kernel has not the feature.
+    """
+    number = lib.VFIO_DEVICE_FEATURE_DMA_BUF
+    with opened(pci_device.path, "vfio_type1v2_iommu") as user:
+        if feature_errno(user.device, number | PROBE | GET) == errno.ENOTTY:
+            raise Unsupported("no dma-bufs of BARs: use a kernel with CONFIG_VFIO_PCI_DMABUF")
+    return pci_device
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pytest
 
 from vfio_hw.devices.e1000e import MULTICAST
 from vfio_hw.devices.edu import fetch, store
-from vfio_hw.errors import Unsupported
 from vfio_hw.fixtures import Target
 from vfio_hw.host.limits import no_free_descriptor
 from vfio_hw.uapi import lib
@@ -26,18 +25,6 @@ NUMBER = lib.VFIO_DEVICE_FEATURE_DMA_BUF
 COMMAND, COMMAND_MEMORY = 4, 1 << 1
 WATCHED = 0.3
 PROMPT = 5.0
-
-
-@pytest.fixture
-def exporter(pci_device: Target) -> Target:
-    """A function whose BARs can be dma-bufs.
-
-    :raises Unsupported: this kernel has not the feature.
-    """
-    with opened(pci_device.path, MODES[0]) as user:
-        if feature_errno(user.device, NUMBER | PROBE | GET) == errno.ENOTTY:
-            raise Unsupported("no dma-bufs of BARs: use a kernel with CONFIG_VFIO_PCI_DMABUF")
-    return pci_device
 
 
 @pytest.mark.promise("P8")

@@ -64,6 +64,8 @@ def test_requests_of_a_hot_reset_mind_their_argsz(bus):
         for argsz in (0, shortest(*HOT_RESET[1:]) - 1):
             reset = struct(HOT_RESET[1], argsz=argsz, count=1, group_fds=[user.group.fileno()])
             assert ioctl_errno(fd, HOT_RESET[0], reset)[1] == errno.EINVAL
+        reset = struct(HOT_RESET[1], count=2**32 - 1, group_fds=[user.group.fileno()])
+        assert ioctl_errno(fd, HOT_RESET[0], reset)[1] == errno.EINVAL
         for tail in (0, CANARY):
             info, data = longer(HOT_RESET_INFO[1], tail, devices=room)
             assert ioctl_errno(fd, HOT_RESET_INFO[0], info)[1] == 0
@@ -73,6 +75,25 @@ def test_requests_of_a_hot_reset_mind_their_argsz(bus):
             reset, data = longer(HOT_RESET[1], tail, count=1, group_fds=groups)
             assert ioctl_errno(fd, HOT_RESET[0], reset)[1] == 0
             assert set(behind(data)) == {tail}
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.promise("P7")
+def test_groups_that_argsz_does_not_hold_are_not_taken(bus):
+    """What is behind argsz is not what was passed, a group or nothing that is open.
+
+    Source: linux/vfio.h, "the caller's responsibility to indicate the size of the structure".
+    """
+    with opened(bus[0].path, MODES[0]) as user:
+        group = user.group.fileno()
+        for groups in ([group], [-1], [group, group], [group, -1]):
+            reset = struct(HOT_RESET[1], count=len(groups), group_fds=groups)
+            whole = reset.argsz
+            for argsz in range(shortest(*HOT_RESET[1:]), whole):
+                reset.argsz = argsz
+                answer = ioctl_errno(user.device.fileno(), HOT_RESET[0], reset)[1]
+                assert answer == errno.EINVAL, f"{argsz} of {whole} bytes"
+        assert hot_reset_errno(user.device, [user.group]) == 0
 
 
 @pytest.mark.promise("P8")

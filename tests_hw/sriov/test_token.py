@@ -12,7 +12,9 @@ from uuid import UUID
 
 import pytest
 
+from tests_hw.contract.test_feature_sizes import assert_refuses_less, assert_takes_more
 from tests_hw.sriov.conftest import answer, through_cdev
+from vfio_hw.fixtures.features import TOKEN, stage
 from vfio_hw.fixtures.machine import loaded_driver
 from vfio_hw.host import sriov
 from vfio_hw.host.binding import bound_to
@@ -156,3 +158,16 @@ def test_no_token_is_needed_when_the_physical_function_is_not_vfios(free_physica
     ):
         assert answer(opening, function, RIGHT) == errno.EINVAL
         assert answer(opening, function) == 0
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.promise("P7")
+def test_a_token_minds_its_argsz(physical, one, opening):
+    """Of 16 bytes and not one less; what is behind them is no part of it."""
+    with opening(physical, RIGHT) as device, stage(device, physical.path) as scene:
+        assert_refuses_less(scene, "PCI_VF_TOKEN SET")
+        assert answer(opening, one, TOKEN) == errno.EACCES
+        assert answer(opening, one, RIGHT) == 0
+        assert_takes_more(scene, "PCI_VF_TOKEN SET")
+        assert answer(opening, one, RIGHT) == errno.EACCES
+        assert answer(opening, one, TOKEN) == 0

@@ -35,18 +35,24 @@ class DmaBuf(Descriptor):
 
 
 def export(
-    device: Device, index: int, ranges: Sequence[tuple[int, int]], *, flags: int = 0
+    device: Device,
+    index: int,
+    ranges: Sequence[tuple[int, int]],
+    *,
+    flags: int = 0,
+    open_flags: int = os.O_RDWR | os.O_CLOEXEC,
 ) -> DmaBuf:
     """A new dma-buf of these parts of the region, each its offset and its length in bytes.
 
     :param index: of a BAR.
+    :param open_flags: those of open(2) with which its descriptor is opened.
     :raises KernelRefused: ENODEV when there is no such BAR; EINVAL for no part, or one that is
         empty, not of whole pages or behind the end; EMFILE without a free descriptor.
     """
     request = struct(
         "vfio_device_feature_dma_buf",
         region_index=index,
-        open_flags=os.O_RDWR | os.O_CLOEXEC,
+        open_flags=open_flags,
         flags=flags,
         nr_ranges=len(ranges),
         dma_ranges=[{"offset": offset, "length": length} for offset, length in ranges],

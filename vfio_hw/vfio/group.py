@@ -42,12 +42,15 @@ class Group(Descriptor):
             container_set=bool(status.flags & lib.VFIO_GROUP_FLAGS_CONTAINER_SET),
         )
 
-    def set_container(self, container: Descriptor) -> None:
+    def set_container(self, container: Descriptor | int) -> None:
         """Put the group into a container, or give it an iommufd.
 
-        :raises KernelRefused: EINVAL when it is in one, EBADFD when ``container`` is neither.
+        :param container: or the number of any descriptor, to see it refused.
+        :raises KernelRefused: EINVAL when it is in one, EBADFD when ``container`` is neither, EBADF
+            when it is not open.
         """
-        fd = ffi.new("int32_t *", container.fileno())
+        number = container if isinstance(container, int) else container.fileno()
+        fd = ffi.new("int32_t *", number)
         ioctl(self.fileno(), "VFIO_GROUP_SET_CONTAINER", fd, on=self.name)
 
     set_container_errno = errno_of(set_container)

@@ -1,0 +1,110 @@
+"""This file checks that every request about a feature minds the argsz it is given.
+
+An argsz that does not hold the feature's data is refused, one that holds more is taken, whatever is
+there: no flag says that it means anything. Source: linux/vfio.h, "The IOCTL interface is designed
+for extensibility", and the struct of each feature. Promises: P8, and P7: what was refused has
+changed nothing. Of the ranges behind the struct of a dma-buf: tests_hw/pci/test_dmabuf_argument.py.
+"""
+
+import errno
+import os
+from typing import Any
+
+import pytest
+
+from vfio_hw.fixtures.argsz import CANARY, ending
+from vfio_hw.fixtures.features import GOOD, Stage, flags_of, stage
+from vfio_hw.uapi import ffi, ioctl_errno, struct
+from vfio_hw.vfio.dma import PAGE
+from vfio_hw.vfio.feature import need_features
+from vfio_hw.vfio.opened import opened
+
+MODE = "vfio_type1v2_iommu"
+HEADER = ffi.sizeof("struct vfio_device_feature")
+each_feature = pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for name, good in GOOD.items() for kind in good.kinds]
+)
+
+
+def made(stage: Stage, argument: Any) -> int:
+    """The errno of the request; what it opens is closed again."""
+    result, answer = ioctl_errno(stage.device.fileno(), "VFIO_DEVICE_FEATURE", argument)
+    if result > 0:
+        os.close(result)
+    return answer
+
+
+def answer(stage: Stage, name: str, argsz: int, tail: bytes = b"") -> int:
+    """Make the good request with this argsz, and ``tail`` behind its data; that stays as it is."""
+    given = GOOD[name].data(stage) + tail
+    argument = ffi.new(f"uint8_t[{HEADER + len(given)}]")
+    head: Any = ffi.cast("struct vfio_device_feature *", argument)
+    head.argsz, head.flags = argsz, flags_of(name)
+    data: Any = ffi.buffer(argument, HEADER + len(given))
+    data[HEADER:] = given
+    before = bytes(data)
+    found = made(stage, argument)
+    kept = 0 if found else min(argsz, len(data) - len(tail))
+    assert data[kept:] == before[kept:], f"{argsz} bytes: something else was written"
+    return found
+
+
+def shown(stage: Stage, name: str) -> tuple[int, object]:
+    """The next free descriptor, and what shows of the feature."""
+    free = os.dup(stage.device.fileno())
+    os.close(free)
+    return free, GOOD[name].seen(stage)
+
+
+def assert_refuses_less(stage: Stage, name: str) -> None:
+    """With each argsz that is too short, and when its data are not all there, nothing is done."""
+    good = GOOD[name]
+    good.ready(stage)
+    before = shown(stage, name)
+    for argsz in (0, HEADER - 1, *range(HEADER, HEADER + good.least)):
+        assert answer(stage, name, argsz) == errno.EINVAL, f"{argsz} bytes"
+    whole = struct("vfio_device_feature", flags=flags_of(name), data=good.data(stage))
+    data = bytes(ffi.buffer(whole))
+    assert made(stage, ffi.NULL) == errno.EFAULT
+    for size in {4, HEADER - 1, *range(HEADER, len(data), 4), len(data) - 1}:
+        if size < len(data):
+            with ending(data[:size]) as argument:
+                assert made(stage, argument) == errno.EFAULT, f"{size} bytes are there"
+    assert shown(stage, name) == before
+
+
+def assert_takes_more(stage: Stage, name: str) -> None:
+    """And exactly as much as there is; what is behind that stays as it is."""
+    good = GOOD[name]
+    whole = HEADER + len(good.data(stage))
+    for argsz, tail in (
+        (whole, b""),
+        (whole, bytes([CANARY]) * 8),
+        (whole + 1, bytes([CANARY])),
+        (whole + 8, bytes(8) + bytes([CANARY]) * 8),
+        (whole + 8, bytes([CANARY]) * 16),
+        (whole + PAGE, bytes(PAGE)),
+        (whole + PAGE, bytes([CANARY]) * PAGE),
+    ):
+        good.ready(stage)
+        assert answer(stage, name, argsz, tail) == 0, f"{argsz} bytes"
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.promise("P7")
+@each_feature
+def test_a_feature_that_gets_less_than_its_data_does_nothing(request, kind, name):
+    """EINVAL for the argsz; EFAULT where the memory behind a part of the data is not ours."""
+    path = request.getfixturevalue(kind).path
+    with opened(path, MODE) as user, stage(user.device, path) as scene:
+        need_features(user.device, name.partition(" ")[0])
+        assert_refuses_less(scene, name)
+
+
+@pytest.mark.promise("P8")
+@each_feature
+def test_a_feature_takes_an_argsz_that_is_longer(request, kind, name):
+    path = request.getfixturevalue(kind).path
+    with opened(path, MODE) as user, stage(user.device, path) as scene:
+        need_features(user.device, name.partition(" ")[0])
+        assert_takes_more(scene, name)
