@@ -8,6 +8,7 @@ import errno
 
 import pytest
 
+from vfio_hw.devices.kinds import need_features
 from vfio_hw.fixtures import Target
 from vfio_hw.fixtures.argsz import (
     ATTACH,
@@ -33,7 +34,7 @@ from vfio_hw.vfio import irq
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.descriptor import Descriptor
 from vfio_hw.vfio.dma import PAGE, accounted, first_iova, memory
-from vfio_hw.vfio.feature import GET, feature_errno, need_features
+from vfio_hw.vfio.feature import GET, feature_errno
 from vfio_hw.vfio.gfx import DMABUF, PROBE, REGION
 from vfio_hw.vfio.iommufd import Iommufd
 from vfio_hw.vfio.opened import opened
@@ -120,7 +121,7 @@ def test_set_irqs_takes_more(device: Target, tail):
 def test_features_take_more(mtty, tail):
     """A probe, a GET of something, and a SET of nothing."""
     with opened(mtty.path, MODES[0]) as user:
-        need_features(user.device, "MIGRATION", "MIG_DEVICE_STATE")
+        need_features(user.device, "mtty", "MIGRATION", "MIG_DEVICE_STATE")
         flags = lib.VFIO_DEVICE_FEATURE_MIGRATION | lib.VFIO_DEVICE_FEATURE_PROBE
         for verb in (lib.VFIO_DEVICE_FEATURE_GET, 0):
             assert_takes_longer(user.device, *FEATURE, tail=tail, flags=flags | verb)

@@ -7,7 +7,7 @@ import pytest
 
 from vfio_hw.devices.e1000e import MULTICAST
 from vfio_hw.devices.edu import fetch, store
-from vfio_hw.errors import Unsupported
+from vfio_hw.devices.kinds import need_features
 from vfio_hw.fixtures import Target
 from vfio_hw.host.limits import no_free_descriptor
 from vfio_hw.uapi import lib
@@ -35,8 +35,7 @@ def exporter(pci_device: Target) -> Target:
     :raises Unsupported: this kernel has not the feature.
     """
     with opened(pci_device.path, MODES[0]) as user:
-        if feature_errno(user.device, NUMBER | PROBE | GET) == errno.ENOTTY:
-            raise Unsupported("no dma-bufs of BARs: use a kernel with CONFIG_VFIO_PCI_DMABUF")
+        need_features(user.device, pci_device.kind, "DMA_BUF")
     return pci_device
 
 
