@@ -8,6 +8,7 @@ import errno
 
 import pytest
 
+from vfio_hw.devices.kinds import need_features
 from vfio_hw.fixtures import Target
 from vfio_hw.fixtures.argsz import (
     ATTACH,
@@ -37,7 +38,6 @@ from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio import irq
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.dma import PAGE, first_iova, mapped, memory
-from vfio_hw.vfio.feature import need_features
 from vfio_hw.vfio.gfx import DMABUF, PROBE, REGION
 from vfio_hw.vfio.iommufd import Iommufd
 from vfio_hw.vfio.migration import STATES, set_state
@@ -123,7 +123,7 @@ def test_feature_minds_its_argsz(device: Target):
 @pytest.mark.parametrize("state", ["PRE_COPY", "PRE_COPY_P2P"])
 def test_the_info_of_a_precopy_minds_its_argsz(mtty, state):
     with opened(mtty.path, MODES[0]) as user:
-        need_features(user.device, "MIG_DEVICE_STATE")
+        need_features(user.device, "mtty", "MIG_DEVICE_STATE")
         with set_state(user.device, STATES[state]) as session:
             assert assert_minds_argsz(session, *PRECOPY_INFO).initial_bytes
             assert_stays_inside_argsz(session, *PRECOPY_INFO)

@@ -8,6 +8,7 @@ import errno
 
 import pytest
 
+from vfio_hw.devices.kinds import need_features
 from vfio_hw.fixtures import Target
 from vfio_hw.fixtures.argsz import (
     ATTACH,
@@ -34,7 +35,6 @@ from vfio_hw.vfio import irq
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.descriptor import Descriptor
 from vfio_hw.vfio.dma import PAGE, accounted, first_iova, memory
-from vfio_hw.vfio.feature import need_features
 from vfio_hw.vfio.gfx import DMABUF, PROBE, REGION
 from vfio_hw.vfio.iommufd import Iommufd
 from vfio_hw.vfio.migration import STATES, set_state
@@ -122,7 +122,7 @@ def test_set_irqs_takes_more(device: Target, tail):
 def test_a_probe_of_a_feature_takes_more(mtty, tail):
     """What is more than a probe is in test_feature_sizes.py."""
     with opened(mtty.path, MODES[0]) as user:
-        need_features(user.device, "MIGRATION")
+        need_features(user.device, "mtty", "MIGRATION")
         flags = lib.VFIO_DEVICE_FEATURE_MIGRATION | lib.VFIO_DEVICE_FEATURE_PROBE
         for verb in (lib.VFIO_DEVICE_FEATURE_GET, 0):
             assert_takes_longer(user.device, *FEATURE, tail=tail, flags=flags | verb)
@@ -132,7 +132,7 @@ def test_a_probe_of_a_feature_takes_more(mtty, tail):
 @pytest.mark.parametrize("state", ["PRE_COPY", "PRE_COPY_P2P"])
 def test_the_info_of_a_precopy_takes_more(mtty, state):
     with opened(mtty.path, MODES[0]) as user:
-        need_features(user.device, "MIG_DEVICE_STATE")
+        need_features(user.device, "mtty", "MIG_DEVICE_STATE")
         with set_state(user.device, STATES[state]) as session:
             assert_tells_the_same(session, *PRECOPY_INFO)
 

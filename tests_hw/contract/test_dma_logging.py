@@ -7,6 +7,7 @@ import errno
 
 import pytest
 
+from vfio_hw.devices.kinds import need_features
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.dma_logging import (
@@ -19,7 +20,7 @@ from vfio_hw.vfio.dma_logging import (
     stop_logging,
     stop_logging_errno,
 )
-from vfio_hw.vfio.feature import GET, SET, feature_errno, need_features
+from vfio_hw.vfio.feature import GET, SET, feature_errno
 from vfio_hw.vfio.opened import opened
 
 MODES = ["vfio_type1v2_iommu", "iommufd"]
@@ -33,7 +34,7 @@ GOOD = [(0, PAGE), (4 * PAGE, 2 * PAGE)]
 def device(request, mtty):
     """An open device that can log; what is refused must leave it able to."""
     with opened(mtty.path, request.param) as user:
-        need_features(user.device, "DMA_LOGGING_START")
+        need_features(user.device, "mtty", "DMA_LOGGING_START")
         yield user.device
         chosen = start_logging(user.device, GOOD)
         assert chosen.bit_count() == 1

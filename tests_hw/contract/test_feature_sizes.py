@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from vfio_hw.devices.kinds import need_features
 from vfio_hw.fixtures.argsz import CANARY, ending
 from vfio_hw.fixtures.features import GOOD, Stage, flags_of, stage
 from vfio_hw.uapi import ffi, ioctl_errno, struct
 from vfio_hw.vfio.dma import PAGE
-from vfio_hw.vfio.feature import need_features
 from vfio_hw.vfio.opened import opened
 
 MODE = "vfio_type1v2_iommu"
@@ -97,7 +97,7 @@ def test_a_feature_that_gets_less_than_its_data_does_nothing(request, kind, name
     """EINVAL for the argsz; EFAULT where the memory behind a part of the data is not ours."""
     path = request.getfixturevalue(kind).path
     with opened(path, MODE) as user, stage(user.device, path) as scene:
-        need_features(user.device, name.partition(" ")[0])
+        need_features(user.device, kind, name.partition(" ")[0])
         assert_refuses_less(scene, name)
 
 
@@ -106,5 +106,5 @@ def test_a_feature_that_gets_less_than_its_data_does_nothing(request, kind, name
 def test_a_feature_takes_an_argsz_that_is_longer(request, kind, name):
     path = request.getfixturevalue(kind).path
     with opened(path, MODE) as user, stage(user.device, path) as scene:
-        need_features(user.device, name.partition(" ")[0])
+        need_features(user.device, kind, name.partition(" ")[0])
         assert_takes_more(scene, name)

@@ -10,14 +10,14 @@ import uuid
 import pytest
 
 from vfio_hw.devices import kinds
-from vfio_hw.devices.kinds import Kind
+from vfio_hw.devices.kinds import Kind, need_features
 from vfio_hw.errors import Unsupported
 from vfio_hw.fixtures import Target
 from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.descriptor import errno_of
 from vfio_hw.vfio.device import Device
-from vfio_hw.vfio.feature import GET, PROBE, SET, feature, feature_errno, need_features
+from vfio_hw.vfio.feature import GET, PROBE, SET, feature, feature_errno
 from vfio_hw.vfio.group import Group
 from vfio_hw.vfio.iommufd import Iommufd
 from vfio_hw.vfio.opened import opened
@@ -151,7 +151,7 @@ def test_a_probe_does_nothing(pci_device, mtty, mode):
         assert feature_errno(user.device, number_of("LOW_POWER_ENTRY") | SET) == 0
         assert feature_errno(user.device, number_of("LOW_POWER_EXIT") | SET) == 0
     with opened(mtty.path, mode) as user:
-        need_features(user.device, *MIGRATABLE)
+        need_features(user.device, "mtty", *MIGRATABLE)
         ask = number_of("MIG_DEVICE_STATE") | GET
         _, state = feature(user.device, ask, bytes(8))
         for name in MIGRATABLE:
@@ -167,7 +167,7 @@ def test_a_probe_does_nothing(pci_device, mtty, mode):
 def test_data_that_do_not_hold_the_answer_are_refused(mtty, name):
     """Every size up to that of the struct, and nothing is written to what is too short."""
     with opened(mtty.path, MODE) as user:
-        need_features(user.device, name)
+        need_features(user.device, "mtty", name)
         for length in range(8):
             assert feature_errno(user.device, number_of(name) | GET, bytes(length)) == errno.EINVAL
         assert feature(user.device, number_of(name) | GET, bytes(8))[0] == 0

@@ -7,9 +7,9 @@ import errno
 
 import pytest
 
-from vfio_hw.errors import Unsupported
+from vfio_hw.devices.kinds import need_features
 from vfio_hw.uapi import ioctl, lib, struct
-from vfio_hw.vfio.feature import PROBE, SET, feature, feature_errno
+from vfio_hw.vfio.feature import SET, feature
 from vfio_hw.vfio.migration import STATES, DataFile, set_state
 from vfio_hw.vfio.opened import opened
 
@@ -37,8 +37,7 @@ def mode(request):
 def test_flags_are_an_answer_for_who_has_asked_for_them(mtty, mode, new):
     """Whatever they were before; the next user of the device has to ask anew."""
     with opened(mtty.path, mode) as user:
-        if feature_errno(user.device, NUMBER | PROBE):
-            raise Unsupported("this kernel has no flags in struct vfio_precopy_info")
+        need_features(user.device, "mtty", "MIG_PRECOPY_INFOv2")
         with set_state(user.device, new) as session:
             unasked = flags_of(session, GARBAGE)
         user.device.reset()

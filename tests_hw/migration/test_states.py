@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from vfio_hw.devices.kinds import need_features
 from vfio_hw.fixtures import Target
 from vfio_hw.host.forked import forked
 from vfio_hw.uapi import ffi, lib
@@ -20,7 +21,7 @@ from vfio_hw.uapi import ioctl_errno as raw
 from vfio_hw.vfio.descriptor import errno_of
 from vfio_hw.vfio.device import Device
 from vfio_hw.vfio.dma import PAGE
-from vfio_hw.vfio.feature import GET, PROBE, SET, feature_errno, need_features
+from vfio_hw.vfio.feature import GET, PROBE, SET, feature_errno
 from vfio_hw.vfio.migration import (
     STATES,
     DataFile,
@@ -47,7 +48,7 @@ LEAVABLE = set(NAMES) - {STATES["RESUMING"]}
 def device(request, mtty):
     """A device that can be migrated, and is running."""
     with opened(mtty.path, request.param) as user:
-        need_features(user.device, "MIGRATION")
+        need_features(user.device, "mtty", "MIGRATION")
         yield user.device
 
 

@@ -5,12 +5,12 @@ import os
 
 import pytest
 
+from vfio_hw.devices.kinds import need_features
 from vfio_hw.errors import KernelRefused
 from vfio_hw.host.forked import forked
 from vfio_hw.host.mdev import created, type_by_id
 from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio.device import Device
-from vfio_hw.vfio.feature import need_features
 from vfio_hw.vfio.migration import (
     STATES,
     data_size,
@@ -40,7 +40,7 @@ def set_scratch(device: Device, value: int) -> None:
 def source(mtty):
     """An open device with something to remember."""
     with opened(mtty.path, MODE) as user:
-        need_features(user.device, "MIGRATION")
+        need_features(user.device, "mtty", "MIGRATION")
         set_scratch(user.device, 0x5A)
         yield user.device
 
@@ -49,7 +49,7 @@ def source(mtty):
 def destination():
     """Another open device of the same type, with something else."""
     with created(type_by_id("mtty-1")) as mdev, opened(mdev.path, MODE) as user:
-        need_features(user.device, "MIGRATION")
+        need_features(user.device, "mtty", "MIGRATION")
         set_scratch(user.device, 0xA5)
         yield user.device
 

@@ -4,11 +4,11 @@ That needs all its functions to be bound to vfio-pci.
 """
 
 import contextlib
-import errno
 from collections.abc import Iterator
 
 import pytest
 
+from vfio_hw.devices.kinds import need_features
 from vfio_hw.errors import Unsupported
 from vfio_hw.fixtures.devices import Target, may_take
 from vfio_hw.host.binding import bound_to
@@ -16,7 +16,6 @@ from vfio_hw.host.pci import BUS, PciFunction
 from vfio_hw.host.sysfs import names_in
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.device import Device
-from vfio_hw.vfio.feature import GET, PROBE, feature_errno
 from vfio_hw.vfio.opened import opened
 from vfio_hw.vfio.region import Region
 
@@ -34,10 +33,8 @@ def exporter(pci_device: Target) -> Target:
 
     :raises Unsupported: this kernel has not the feature.
     """
-    number = lib.VFIO_DEVICE_FEATURE_DMA_BUF
     with opened(pci_device.path, "vfio_type1v2_iommu") as user:
-        if feature_errno(user.device, number | PROBE | GET) == errno.ENOTTY:
-            raise Unsupported("no dma-bufs of BARs: use a kernel with CONFIG_VFIO_PCI_DMABUF")
+        need_features(user.device, pci_device.kind, "DMA_BUF")
     return pci_device
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from vfio_hw.devices.e1000e import MULTICAST
 from vfio_hw.devices.edu import fetch, store
-from vfio_hw.errors import Unsupported
+from vfio_hw.devices.kinds import need_features
 from vfio_hw.host.touch import touched
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.cdev import Cdev
@@ -21,7 +21,6 @@ from vfio_hw.vfio.config import CAPABILITY_MSIX, COMMAND, COMMAND_MASTER
 from vfio_hw.vfio.device import Device
 from vfio_hw.vfio.dma import PAGE, first_iova, mapped
 from vfio_hw.vfio.dmabuf import export
-from vfio_hw.vfio.feature import GET, PROBE, feature_errno
 from vfio_hw.vfio.opened import opened
 
 MODES = ["vfio_type1v2_iommu", "iommufd"]
@@ -136,8 +135,7 @@ def test_a_dma_buf_outlives_a_reset_while_memory_is_enabled(edu, e1000e, enabled
         ioas, registers = importer.iommu, importer.device.region(BAR0)
         importer.device.config().enable_master()
         cdev.bind_iommufd(importer.iommufd)
-        if feature_errno(cdev, lib.VFIO_DEVICE_FEATURE_DMA_BUF | PROBE | GET) == errno.ENOTTY:
-            raise Unsupported("no dma-bufs of BARs: use a kernel with CONFIG_VFIO_PCI_DMABUF")
+        need_features(cdev, "e1000e", "DMA_BUF")
         space, iova = cdev.config(), first_iova(ioas, 2 * PAGE)
         on = space.get(COMMAND, 2) | COMMAND_MEMORY
         with (

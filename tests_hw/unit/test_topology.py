@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,30 @@ def test_every_machine_that_is_shipped_can_be_read():
         assert machine.description
 
 
+def test_every_machine_says_what_a_kernel_must_show_of_its_devices():
+    """All of a kind: one more or less is a kernel's fault, or the description's."""
+    for name in topologies():
+        machine, shows = topology(name), topology(name).shows
+        words = Counter(device.partition(",")[0] for device in machine.devices)
+        assert shows.devices, name
+        assert shows.devices == {word: words[word] for word in shows.devices}, name
+        iommus = {word for word in words if "iommu" in word}
+        assert {shows.iommu} - {""} == {word.removesuffix("-pci") for word in iommus}, name
+        assert bool(shows.groups) == bool(shows.iommu) != bool(shows.unguarded), name
+        assert {*shows.virtual_functions, *shows.ats} <= set(shows.devices), name
+
+
 def test_an_unknown_machine_is_refused_with_the_known_ones():
     with pytest.raises(HarnessError, match=r"no machine named 'vax'.*intel-iommu"):
         topology("vax")
 
 
-@pytest.mark.parametrize("text", ["machine = ", 'machine = "q35"\n'])
+_WHOLE = 'description = ""\nmachine = "q35"\ndevices = []\n'
+
+
+@pytest.mark.parametrize(
+    "text", ["machine = ", 'machine = "q35"\n', _WHOLE, _WHOLE + "[shows]\nedu = 1\n"]
+)
 def test_a_file_that_says_too_little_is_refused_by_name(tmp_path, monkeypatch, text):
     (tmp_path / "half.toml").write_text(text)
     monkeypatch.setattr(module, "_DIRECTORY", tmp_path)

@@ -12,6 +12,7 @@ A feature, an interrupt and ``resizes`` may have an ``option``, without which th
 promise it, or say ``since`` which release its driver has it.
 """
 
+import errno
 import functools
 import tomllib
 from collections.abc import Mapping
@@ -19,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vfio_hw.errors import HarnessError
+from vfio_hw.errors import HarnessError, Unsupported
 from vfio_hw.host.promise import Promise
 from vfio_hw.uapi import lib
+from vfio_hw.vfio.device import Device
+from vfio_hw.vfio.feature import PROBE, feature_errno
 
 DIRECTORY = Path(__file__).parents[2] / "fixtures" / "devices"
 
@@ -72,6 +75,23 @@ def kind(name: str, directory: Path = DIRECTORY) -> Kind:
         raise HarnessError(f"there is no {path}: describe what a {name} must do in it") from None
     except (tomllib.TOMLDecodeError, AttributeError, KeyError, TypeError) as error:
         raise HarnessError(f"{path}: not the description of a kind of device: {error}") from None
+
+
+def need_features(device: Device, of: str, *names: str) -> None:
+    """See that the device, of the kind ``of``, has features that its description promises.
+
+    :param names: in the header after VFIO_DEVICE_FEATURE_.
+    :raises Unsupported: it says that it does not know one; its kind says which kernels promise it.
+    """
+    for name in names:
+        promise = kind(of).features[name]
+        number = getattr(lib, f"VFIO_DEVICE_FEATURE_{name}")
+        if feature_errno(device, number | PROBE) == errno.ENOTTY:
+            raise Unsupported(
+                f"{device.name} has no feature {name}, which an {of} has on other kernels",
+                option=promise.option,
+                since=promise.since,
+            )
 
 
 def _read(name: str, data: dict[str, Any]) -> Kind:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from vfio_hw.errors import HarnessError, Unsupported
+from vfio_hw.host.modules import IN_GUEST
 from vfio_hw.host.virtio_port import REQUESTS, node_of
 
 Object = dict[str, Any]
@@ -167,7 +168,10 @@ def reached() -> Iterator[Hypervisor]:
     """
     node = node_of(REQUESTS)
     if node is None:
-        raise Unsupported("no port to the machine around this one: it is no guest of vfio-hw's")
+        raise Unsupported(
+            "no port to the machine around this one: it is no guest of vfio-hw's",
+            option="CONFIG_VIRTIO_CONSOLE" if os.environ.get(IN_GUEST) else None,
+        )
     try:
         descriptor = os.open(node, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except PermissionError:

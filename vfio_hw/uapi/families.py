@@ -88,6 +88,12 @@ FAMILIES = (
         (("VFIO_CHECK_EXTENSION", "", ""), ("VFIO_SET_IOMMU", "", "")),
     ),
     Family(
+        "Flags of devices",
+        r"VFIO_DEVICE_FLAGS_\w+",
+        (("VFIO_DEVICE_GET_INFO", "vfio_device_info", "flags"),),
+        bits=True,
+    ),
+    Family(
         "Region indices",
         r"VFIO_(?:PCI|CCW)_\w+_REGION_INDEX",
         (("VFIO_DEVICE_GET_REGION_INFO", "vfio_region_info", "index"),),

@@ -3,10 +3,8 @@
 Source: linux/vfio.h, VFIO_DEVICE_FEATURE and the comments of each feature.
 """
 
-import errno
 from uuid import UUID
 
-from vfio_hw.errors import Unsupported
 from vfio_hw.uapi import ffi, ioctl, lib, struct
 from vfio_hw.vfio.descriptor import Descriptor, errno_of
 from vfio_hw.vfio.device import Device
@@ -40,17 +38,6 @@ def set_vf_token(device: Device, token: UUID) -> None:
 
 
 set_vf_token_errno = errno_of(set_vf_token)
-
-
-def need_features(device: Device, *names: str) -> None:
-    """See that the device has features, by their names in the header after VFIO_DEVICE_FEATURE_.
-
-    :raises Unsupported: it says that it does not know one.
-    """
-    for name in names:
-        number = getattr(lib, f"VFIO_DEVICE_FEATURE_{name}")
-        if feature_errno(device, number | PROBE) == errno.ENOTTY:
-            raise Unsupported(f"{device.name} has no feature {name}: use a newer kernel")
 
 
 def enter_low_power(device: Device) -> None:

@@ -68,7 +68,7 @@ def opened(device: str | Path, mode: str) -> Iterator[Opened]:
             through = _through_group(stack, path, mode)
         else:
             through = _through_cdev(stack, path)
-        # mtty learns from its own answer how many interrupts it has, and refuses them all before.
+        # Before it mtty and mdpy refuse interrupts: docs/finds/mdev-interrupts-refused-at-first.md.
         through.device.info()
         yield through
 

@@ -1,13 +1,35 @@
 """Guest topologies: which emulated machine, IOMMU and devices a guest has."""
 
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 
 _DIRECTORY = Path(__file__).parents[2] / "fixtures" / "machines"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a kernel has to show of a machine, with devices by QEMU's words for them.
+
+    ``iommu``: what is in front of all of ``groups``, the devices of each IOMMU group; a device
+    whose word is in none of them is not asked for. ``unguarded``: devices without an IOMMU.
+    """
+
+    iommu: str = ""
+    groups: Sequence[Sequence[str]] = ()
+    unguarded: Sequence[str] = ()
+    #: How many a function of this kind may have; how many functions of this kind have ATS.
+    virtual_functions: Mapping[str, int] = field(default_factory=dict)
+    ats: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def devices(self) -> Counter[str]:
+        """How many there are of each kind of device."""
+        return Counter([*self.unguarded, *(each for group in self.groups for each in group)])
 
 
 @dataclass(frozen=True)
@@ -23,6 +45,7 @@ class Topology:
     machine: str
     devices: tuple[str, ...]
     kernel_parameters: tuple[str, ...]
+    shows: Shown
     #: KiB of each image, by the name that a device's ``drive=`` or ``memdev=`` has; empty at first.
     disks: Mapping[str, int] = field(default_factory=dict)
     memories: Mapping[str, int] = field(default_factory=dict)
@@ -51,10 +74,11 @@ def topology(name: str) -> Topology:
             machine=data["machine"],
             devices=tuple(data["devices"]),
             kernel_parameters=tuple(data.get("kernel_parameters", ())),
+            shows=Shown(**data["shows"]),
             disks={str(name): int(size) for name, size in data.get("disks", {}).items()},
             memories={str(name): int(size) for name, size in data.get("memories", {}).items()},
             globals=tuple(data.get("globals", ())),
             reports_faults=bool(data.get("reports_faults", True)),
         )
-    except (tomllib.TOMLDecodeError, KeyError, ValueError) as error:
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
         raise HarnessError(f"{path}: not a machine description: {error!r}") from None

@@ -151,7 +151,7 @@ def _device(world: World) -> tuple[Step, ...]:
 
 
 def _asked(world: World) -> Step:
-    # mtty learns from its own answer how many interrupts it has, and refuses them all before.
+    # Before it mtty and mdpy refuse interrupts: docs/finds/mdev-interrupts-refused-at-first.md.
     return ioctl(world.device, "VFIO_DEVICE_GET_INFO", struct("vfio_device_info"))
 
 
