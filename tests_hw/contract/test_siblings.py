@@ -81,12 +81,15 @@ def test_one_group_has_devices_of_both_its_functions(two_of_a_group):
 
 @pytest.mark.promise("P5")
 def test_functions_of_one_group_are_bound_to_one_iommufd_only(two_of_a_group):
-    """The first takes the group for its iommufd; another one gets the second when it is free."""
+    """The first takes the group for its iommufd; another one gets the second when it is free.
+
+    EPERM of iommu_device_claim_dma_owner(), until then.
+    """
     one, other = two_of_a_group
     with bound_to(one), bound_to(other), Iommufd() as iommufd, Iommufd() as foreign:
         with Cdev(one.path) as first, Cdev(other.path) as second:
             first.bind_iommufd(iommufd)
-            assert second.bind_iommufd_errno(foreign) != 0
+            assert second.bind_iommufd_errno(foreign) == errno.EPERM
             assert second.info_errno() == errno.EINVAL
             assert second.bind_iommufd_errno(iommufd) == 0
             first.close()
@@ -119,18 +122,21 @@ def shared_e1000e(pytestconfig: pytest.Config, two_of_a_group) -> PciFunction:
 
 @pytest.mark.promise("P4")
 def test_a_group_with_a_native_driver_is_not_viable(two_of_a_group, shared_e1000e):
-    """It has a node, opens and says so; nothing of it can be used, until the driver is gone."""
+    """It has a node, opens and says so; nothing of it can be used, until the driver is gone.
+
+    EPERM of iommu_group_claim_dma_owner() and iommu_device_claim_dma_owner().
+    """
     one, _ = two_of_a_group
     with bound_to(one), Container() as container, Iommufd() as iommufd:
         with native(shared_e1000e, "e1000e"):
             with Group(one.iommu_group) as group:
                 assert not group.status().viable
-                assert group.set_container_errno(container) != 0
+                assert group.set_container_errno(container) == errno.EPERM
                 assert not group.status().container_set
                 group.set_container(iommufd)
-                assert group.device_errno(one.address) != 0
+                assert group.device_errno(one.address) == errno.EPERM
             with Cdev(one.path) as cdev:
-                assert cdev.bind_iommufd_errno(iommufd) != 0
+                assert cdev.bind_iommufd_errno(iommufd) == errno.EPERM
         with Group(one.iommu_group) as group:
             assert group.status().viable
             assert group.set_container_errno(container) == 0

@@ -100,7 +100,8 @@ def test_low_power_is_entered_once_and_a_refusal_leaves_the_device_as_it_was(
         for _ in range(2):
             assert enter_low_power_once_errno(device, -1) == errno.EINVAL
             assert enter_low_power_once_errno(device, number) == errno.EBADF
-            assert enter_low_power_once_errno(device, user.container or user.iommufd) != 0
+            no_eventfd = user.container or user.iommufd
+            assert enter_low_power_once_errno(device, no_eventfd) == errno.EINVAL
             assert usage(pci_device.path) == awake
             assert enter_low_power_errno(device) == 0
             assert enter_low_power_errno(device) == errno.EINVAL
