@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vfio_hw.host import journal, modules, sysfs, writer
 from vfio_hw.host.binding import bound_to, rebind
+from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.inventory import functions_of_kind
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.lock import machine_locked
@@ -52,7 +53,7 @@ def set_to(path: Path, text: str):
 
 def taken_off_and_brought_back(function: PciFunction) -> None:
     """As in a race: what comes back is another one, with nothing of what this one was set to."""
-    sysfs.write(function.path / "remove", "1")
+    write_with_deadline(function.path / "remove", "1", PATIENCE)
     rescan_bus_of(function.address, PATIENCE, override="vfio-pci")
     rebind(function, "vfio-pci", PATIENCE)
 

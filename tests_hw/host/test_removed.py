@@ -84,9 +84,9 @@ def test_virtual_functions_of_what_was_removed_are_there_again(raced, before, li
 def test_what_is_off_its_bus_when_a_run_is_killed_comes_back_as_it_was(
     command, before, state, card, power
 ):
-    old = sysfs.attribute(card.path / "power/control")
-    sysfs.write(card.path / "power/control", power)
+    """Its driver sets whether it may sleep, and it is as it was after that."""
     with bound_to(card):
+        sysfs.write(card.path / "power/control", power)
         child = os.fork()
         if child == 0:
             with journal.kept(Journal.begun(state, "run")):
@@ -101,7 +101,6 @@ def test_what_is_off_its_bus_when_a_run_is_killed_comes_back_as_it_was(
         assert sysfs.attribute(card.path / "power/control") == power
         assert probes(card) == found and "left  " not in said
         assert sysfs.attribute(Path("/sys/bus/pci/drivers_autoprobe")) == "1"
-    sysfs.write(card.path / "power/control", old or "on")
 
 
 def test_a_parent_whose_devices_are_somebody_elses_is_not_unloaded(raced, before, edu):
