@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from vfio_hw import order, plan
+from vfio_hw.host import kconfig
 from vfio_hw.host.modules import IN_GUEST
 from vfio_hw.lazily import Lazily
 from vfio_hw.plan import Plan
 from vfio_hw.report.events import Event, Result, left
-from vfio_hw.report.known import killer, known_finds
+from vfio_hw.report.known import killer, known_finds, spoiler
 
 
 class Choice:
@@ -73,12 +74,17 @@ class Choice:
             self._spare(items)
 
     def _spare(self, items: Sequence[pytest.Item]) -> None:
-        """A machine that is not a guest's is not taken down to show what is known."""
-        finds = known_finds()
+        """A machine that is not a guest's is not taken down, or spoilt, to show what is known."""
+        finds, options = known_finds(), kconfig.options() or ()
         for item in items:
-            if find := killer(item.nodeid, self._release, finds):
-                why = f"this kernel may die of it: docs/finds/{find.name}.md; --fatal runs it"
-                item.add_marker(pytest.mark.skip(reason=why))
+            test, why = item.nodeid, "this kernel may die of it"
+            find = killer(test, self._release, finds)
+            if find is None:
+                why = "this kernel would be given no test after it"
+                find = spoiler(test, self._release, finds, options)
+            if find is not None:
+                reason = f"{why}: docs/finds/{find.name}.md; --fatal runs it"
+                item.add_marker(pytest.mark.skip(reason=reason))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if not session.config.option.collectonly and not self._plan:

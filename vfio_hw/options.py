@@ -37,7 +37,7 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption("--after-splat", action="store_true", help="go on after the kernel's faults")
     group.addoption("--force", action="append", default=[], help="address to be taken in use too")
-    group.addoption("--fatal", action="store_true", help="also tests this kernel may die of")
+    group.addoption("--fatal", action="store_true", help="also tests that spoil this kernel")
     group.addoption("--order", metavar="FILE", help="file that says which tests come first")
     group.addoption("--machine", metavar="NAME", help="of fixtures/machines, on which this runs")
     group.addoption(

@@ -4,7 +4,6 @@ Source: Documentation/filesystems/proc.rst, on fdinfo; Documentation/ABI/testing
 """
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,13 @@ import pytest
 from vfio_hw.errors import Unsupported
 from vfio_hw.fixtures import Target
 from vfio_hw.host.binding import bound_to
+from vfio_hw.host.parameter import parameter
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.feature import PROBE, SET, feature_errno
 from vfio_hw.vfio.migration import STATES, migration_flags, set_state, state
 from vfio_hw.vfio.opened import opened
 
 DEBUGFS = Path("/sys/kernel/debug/vfio")
-PARAMETERS = Path("/sys/module/vfio_pci/parameters")
 POLICIES = ("nointxmask", "disable_idle_d3")
 # KernelVersion of the files of a device, in the ABI's description.
 SINCE = {"migration/state": "6.8", "migration/features": "6.18"}
@@ -49,17 +48,6 @@ def shown(device: Target, name: str) -> str:
             since=SINCE[name],
         )
     return file.read_text()
-
-
-@contextlib.contextmanager
-def parameter(name: str) -> Iterator[Path]:
-    """A parameter of vfio-pci, which is afterwards as it was."""
-    file = PARAMETERS / name
-    before = file.read_text()
-    try:
-        yield file
-    finally:
-        file.write_text(before)
 
 
 @pytest.mark.promise("P8")
@@ -111,11 +99,9 @@ def test_a_device_that_can_not_be_migrated_shows_nothing_of_it(edu):
 @pytest.mark.parametrize("value", ["Y", "N"])
 def test_a_policy_is_that_of_the_time_when_the_device_was_bound(free_e1000e, name, value):
     other = "N" if value == "Y" else "Y"
-    with parameter(name) as file:
-        file.write_text(value)
-        with bound_to(free_e1000e, "vfio-pci") as function:
-            assert shown(function, f"pci/{name}") == f"{value}\n"
-            file.write_text(other)
+    with parameter("vfio_pci", name, value), bound_to(free_e1000e, "vfio-pci") as function:
+        assert shown(function, f"pci/{name}") == f"{value}\n"
+        with parameter("vfio_pci", name, other):
             assert shown(function, f"pci/{name}") == f"{value}\n"
             with opened(function.path, "vfio_type1v2_iommu") as user:
                 assert user.device.info()

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vfio_hw.host import journal, modules, sysfs, writer
-from vfio_hw.host.binding import bound_to
+from vfio_hw.host.binding import bound_to, rebind
+from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.inventory import functions_of_kind
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.mdev import created, type_by_id
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.process import process_state
+from vfio_hw.host.rescan import rescan_bus_of
 from vfio_hw.host.restore import restore
 from vfio_hw.host.state import State
 from vfio_hw.host.tree import functions
@@ -49,6 +51,13 @@ def set_to(path: Path, text: str):
         sysfs.write(path, old or "\n")
 
 
+def taken_off_and_brought_back(function: PciFunction) -> None:
+    """As in a race: what comes back is another one, with nothing of what this one was set to."""
+    write_with_deadline(function.path / "remove", "1", PATIENCE)
+    rescan_bus_of(function.address, PATIENCE, override="vfio-pci")
+    rebind(function, "vfio-pci", PATIENCE)
+
+
 def life(state: State) -> None:
     """Everything a journal knows of, one in the other."""
     edu, card = functions_of_kind("edu")[0], functions_of_kind("e1000e")[0]
@@ -62,6 +71,7 @@ def life(state: State) -> None:
             stack.enter_context(bound_to(card))
             stack.enter_context(set_to(card.path / "power/control", "on"))
             stack.enter_context(set_to(card.path / "reset_method", "\n"))
+            taken_off_and_brought_back(card)
         kept.close()
 
 

@@ -2,10 +2,8 @@
 
 import pytest
 
-from vfio_hw.errors import HarnessError
 from vfio_hw.host.held import holders
 from vfio_hw.host.openers import Opening
-from vfio_hw.host.rescan import rescan_bus_of
 from vfio_hw.host.target import Target, function_of
 
 
@@ -73,13 +71,3 @@ def test_without_a_vfio_driver_nobody_unknown_holds_it(device):
 )
 def test_the_function_that_a_change_is_of(kind, name, function):
     assert function_of(Target(kind, name)) == function
-
-
-def test_only_the_bus_of_a_function_is_looked_at(tmp_path):
-    for bus in ("0000:00", "0000:01"):
-        (tmp_path / bus).mkdir()
-        (tmp_path / bus / "rescan").write_text("")
-    rescan_bus_of("0000:01:00.0", 5.0, tmp_path)
-    assert [(tmp_path / bus / "rescan").read_text() for bus in ("0000:00", "0000:01")] == ["", "1"]
-    with pytest.raises(HarnessError, match="its bus 0000:02 with it"):
-        rescan_bus_of("0000:02:00.0", 5.0, tmp_path)

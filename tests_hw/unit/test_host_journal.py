@@ -176,6 +176,7 @@ def test_values_that_say_the_same_are_the_same(tmp_path):
         ("/sys/kernel/debug/kmemleak", "scan"),
         ("/sys/bus/pci/rescan", "1"),
         ("/sys/bus/pci/devices/0000:00:04.0/reset", "1"),
+        ("/sys/bus/pci/devices/0000:00:04.0/rom", "1"),
         ("/sys/bus/pci/drivers/x/unbind", "no address"),
     ],
 )
@@ -193,6 +194,20 @@ def test_what_a_write_changes():
     )
     parameter = Path("/sys/module/vfio_pci/parameters/disable_idle_d3")
     assert target_of(parameter, "1\n") == (target(parameter), "1")
+    injecting = Path("/sys/kernel/debug/fail_usercopy/verbose")
+    assert target_of(injecting, "0") == (target(injecting), "0")
+
+
+def test_what_can_not_be_read_is_not_written(state, tmp_path, monkeypatch):
+    """The harness is to blame for that, not the kernel."""
+    knob = tmp_path / "directory"
+    knob.mkdir()
+    kept = Journal.begun(state, "run")
+    monkeypatch.setattr(journal, "target_of", lambda path, text: (target(path), text))
+    with journal.kept(kept), pytest.raises(HarnessError, match="so it could not be put back"):
+        sysfs.write(knob, "new")
+    kept.close()
+    assert state.names() == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -6,7 +6,15 @@ import pytest
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.report.events import Result
-from vfio_hw.report.known import FATAL, Known, judged, killer, known_finds, vanished
+from vfio_hw.report.known import (
+    FATAL,
+    Known,
+    judged,
+    killer,
+    known_finds,
+    spoiler,
+    vanished,
+)
 
 FIND = Known(
     "map-nothing",
@@ -86,6 +94,24 @@ def test_a_test_that_may_kill_a_kernel_is_told_by_its_find():
     assert killer(test, "7.3.4", finds) == FATAL_FIND
     assert killer(test, "6.1.176", finds) is None
     assert killer("t.py::test_other", "7.3.4", finds) is None
+
+
+@pytest.mark.parametrize(
+    ("find", "spoils", "options"),
+    [
+        (FIND, True, ()),
+        (replace(FIND, kernels=("6.1",)), False, ()),
+        (replace(FIND, tests=("t.py::test_other",)), False, ()),
+        (replace(FIND, says=("AssertionError: WARNING in map_range",)), False, ()),
+        (replace(FIND, says=("assert 0 == 1", "leaks: module kvm: references")), True, ()),
+        (replace(FIND, says=("KASAN: slab-use-after-free Read in x",)), False, ()),
+        (replace(FIND, says=("KASAN: slab-use-after-free Read in x",)), True, ("CONFIG_KASAN",)),
+        (replace(FIND, needs="CONFIG_DEBUG_VM"), False, ()),
+    ],
+)
+def test_a_test_that_a_kernel_is_spoilt_by_is_told_by_its_find(find, spoils, options):
+    found = spoiler("t.py::test_map[edu-compat]", "7.3.4", [find], options)
+    assert found == (find if spoils else None)
 
 
 def test_a_find_excuses_the_hangs_that_it_names_and_no_others():

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--fatal",
         action="store_true",
-        help="run also the tests of known finds that this kernel may die of",
+        help="run also the tests of known finds that this kernel may die of, or be spoilt by",
     )
 
 

@@ -3,7 +3,8 @@
 A journal is a file of one JSON object a line: first whose it is and of which boot, then for every
 write to sysfs what it is about to change (``note``, synced before the write is made), how that
 ended (``made``, ``failed``), and that it is again as it was (``settled``); and of what is to stay,
-that all of it was made (``complete``), and what of it is wanted no more (``unwanted``).
+that all of it was made (``complete``), and what of it is wanted no more (``unwanted``). What it
+says of functions that leave their bus is in departed.py.
 """
 
 import contextlib
@@ -17,31 +18,13 @@ from typing import Any
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.host import sysfs
+from vfio_hw.host.departed import Departed
+from vfio_hw.host.record import Record
 from vfio_hw.host.state import State, write_all
 from vfio_hw.host.target import Target, target_of
 
 ENDING = ".journal"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-
-
-@dataclass
-class Record:
-    """What a journal says of one target.
-
-    ``pending`` are the values of writes of which nobody knows how they ended; ``unwanted`` what
-    was to stay, until somebody began to undo it.
-    """
-
-    old: str
-    identity: str
-    made: str | None = None
-    pending: list[str] = field(default_factory=list)
-    unwanted: bool = False
-
-    @property
-    def ours(self) -> set[str]:
-        """The values that the target has because of us."""
-        return {*self.pending, *([] if self.made is None else [self.made])}
 
 
 def boot() -> str:
@@ -52,15 +35,17 @@ def boot() -> str:
 class Journal:
     """An open journal, written by this process."""
 
-    def __init__(self, state: State, name: str, records: dict[Target, Record]) -> None:
-        self.state, self.name, self.records = state, name, records
+    def __init__(
+        self, state: State, name: str, records: dict[Target, Record], departed: Departed
+    ) -> None:
+        self.state, self.name, self.records, self.departed = state, name, records, departed
         self._fd = state.open(name, os.O_WRONLY | os.O_APPEND)
         self._undoing = False
 
     @classmethod
     def taken_up(cls, state: State, left: "Found") -> "Journal":
         """One that somebody left, to go on with; what was cut off at its end is no part of it."""
-        journal = cls(state, left.name, left.records)
+        journal = cls(state, left.name, left.records, left.departed)
         journal._undoing = True
         os.ftruncate(journal._fd, left.size)
         return journal
@@ -76,13 +61,19 @@ class Journal:
         numbers = [int(each.partition("-")[0]) for each in state.names(ENDING)]
         name = f"{max(numbers, default=0) + 1:08d}-{os.getpid()}{ENDING}"
         os.close(state.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        journal = cls(state, name, {})
+        journal = cls(state, name, {}, Departed())
         journal._append({"boot": boot(), "pid": os.getpid(), "purpose": purpose}, sync=True)
         state.sync()
         return journal
 
     def note(self, target: Target, new: str) -> None:
         """The target is about to get a new value; on disk when this returns."""
+        if target.kind == "present":
+            self._append_all(self.departed.leaving(target.name, self.records))
+        if target.kind == "driver":
+            self._append_all(self.departed.changing(target.name, self.records))
+        if target in self.records:
+            self._append_all(self.departed.followed(target, self.records[target]))
         record, identity = self.records.get(target), target.identity()
         if record is None or record.identity != identity:
             # What has come under the same name since is another one, with an old value of its own.
@@ -146,6 +137,13 @@ class Journal:
         if names:
             self._append({"unwanted": names}, sync=True)
 
+    def learn(self, departed: Departed) -> None:
+        """Of what it is about some has left its bus because of us, says another journal."""
+        identities = {record.identity for record in self.records.values()}
+        if lines := self.departed.learned(departed.models, identities):
+            self._append_all(lines)
+            os.fsync(self._fd)
+
     def complete(self) -> None:
         """All that it is about was changed, and may stay so; on disk when this returns."""
         self._append({"complete": True}, sync=True)
@@ -153,8 +151,12 @@ class Journal:
     def close(self) -> None:
         """End it: the file goes when nothing is left to be undone."""
         os.close(self._fd)
-        if not self.records:
+        if all(record.untouched(target) for target, record in self.records.items()):
             self.state.remove(self.name)
+
+    def _append_all(self, lines: Iterable[dict[str, Any]]) -> None:
+        for line in lines:
+            self._append(line)
 
     def _append(self, line: dict[str, Any], *, sync: bool = False) -> None:
         size = os.fstat(self._fd).st_size
@@ -183,6 +185,7 @@ class Found:
     size: int
     records: dict[Target, Record]
     complete: bool
+    departed: Departed = field(default_factory=Departed)
 
     def stays(self, target: Target) -> bool:
         """It is not left over: somebody wants it so, and all that belongs to it was done."""
@@ -199,10 +202,12 @@ def found(state: State, name: str) -> Found:
     lines = whole.split("\n")[:-1]
     records: dict[Target, Record] = {}
     head: dict[str, Any] = {}
+    departed = Departed()
     size = 0
     for number, line in enumerate(lines, 1):
         try:
-            _replay(json.loads(line), head, records)
+            if not departed.replay(known := json.loads(line), records):
+                _replay(known, head, records)
         except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
             if number == len(lines):
                 break
@@ -219,6 +224,7 @@ def found(state: State, name: str) -> Found:
         size,
         records,
         bool(head.get("complete")),
+        departed,
     )
 
 

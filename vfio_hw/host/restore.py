@@ -1,8 +1,8 @@
 """Undoes what a journal says was changed and not put back; any number of times, also cut short.
 
 Only what is still as we left it is put back: what somebody else has changed since is theirs, a
-device that left its bus and came back is not the one that was changed, and after a reboot nothing
-of a change is left.
+device that left its bus and came back is not the one that was changed, unless it left because of
+us, and after a reboot nothing of a change is left.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,15 +13,17 @@ from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import journal
 from vfio_hw.host.binding import FOR_EACH_VIRTUAL, rebind, set_driver_override
 from vfio_hw.host.blocking import write_with_deadline
+from vfio_hw.host.departed import BY_DRIVERS, Departed
 from vfio_hw.host.guard import InUse, must_be_idle
 from vfio_hw.host.held import Held, in_words
-from vfio_hw.host.journal import Found, Journal, Record
+from vfio_hw.host.journal import Found, Journal
 from vfio_hw.host.openers import Opening
 from vfio_hw.host.pci import PciFunction, is_vfio
+from vfio_hw.host.record import Record
 from vfio_hw.host.rescan import rescan_bus_of
 from vfio_hw.host.state import State
 from vfio_hw.host.sysfs import attribute
-from vfio_hw.host.target import Target, alike
+from vfio_hw.host.target import Target, alike, function_of
 
 _DEADLINE = 20.0
 
@@ -48,7 +50,7 @@ def restore(state: State, wanted: Wanted = lambda found, target: True) -> Iterat
 
     :param wanted: which targets of which journals.
     """
-    for found in reversed(journal.left(state)):
+    for found in reversed(_all_told(state)):
         if found.boot != journal.boot():
             for target in found.records:
                 yield Outcome(target, "left", "the machine was booted since, so nothing is left")
@@ -62,14 +64,53 @@ def restore(state: State, wanted: Wanted = lambda found, target: True) -> Iterat
             opened.close()
 
 
+def _all_told(state: State) -> list[Found]:
+    """Every journal, after each was told what others know of functions that left because of us.
+
+    Those others may be gone when it comes to be restored from.
+    """
+    left = journal.left(state)
+    departed = Departed()
+    for found in left:
+        departed.models |= found.departed.models if found.boot == journal.boot() else {}
+    if not departed.models:
+        return left
+    for found in left:
+        if found.boot == journal.boot() and found.records:
+            opened = Journal.taken_up(state, found)
+            try:
+                opened.learn(departed)
+            finally:
+                opened.close()
+    return journal.left(state)
+
+
 def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
+    for turn in range(3):
+        targets = [each for each in reversed(opened.records) if _turn(opened, each) == turn]
+        yield from _each_undone(opened, found, [each for each in targets if wanted(found, each)])
+
+
+def _turn(opened: Journal, target: Target) -> int | None:
+    """When it is to be put back; None: not while the driver that it had is not.
+
+    What has left its bus is brought back first: only then can be told what has become of it. What
+    drivers set comes last, when the old one has the function again.
+    """
+    if target.kind == "present":
+        return 0
+    if not target.name.endswith(f"/{BY_DRIVERS}"):
+        return 1
+    return None if Target("driver", function_of(target) or "") in opened.records else 2
+
+
+def _each_undone(opened: Journal, found: Found, targets: Sequence[Target]) -> Iterator[Outcome]:
     ours = []
     # What was noted last goes first. All are judged before any is touched: to give a driver back
     # its override is set for a moment.
-    for target, record in reversed(list(opened.records.items())):
-        if not wanted(found, target):
-            continue
-        why = _not_ours(target, record)
+    for target in targets:
+        record = opened.records[target]
+        why = _not_ours(target, record, opened.departed)
         if why is None:
             ours.append((target, record.old))
             continue
@@ -114,17 +155,26 @@ def _why(error: Exception, holders: Sequence[Opening]) -> str:
     return f"{text}; {_open_in(holders)}" if holders and isinstance(error, KernelSplat) else text
 
 
-def _not_ours(target: Target, record: Record) -> str | None:
+def _not_ours(target: Target, record: Record, departed: Departed) -> str | None:
     """Why a target is not to be put back, "" when it is as it was; None: it is ours to put back."""
-    value = target.value()
-    if value is None or target.identity() != record.identity:
+    value, brought_back = target.value(), departed.brought_back(target, record)
+    if value is None or not (brought_back or target.identity() == record.identity):
+        if not record.ours:
+            return ""
         return "it went away since, and what is there now is another one"
     if value == record.old:
         return ""
     if any(alike(value, each) for each in record.ours) or "default" in record.ours:
         return None
+    if not departed.theirs(target, record) if brought_back else _by_driver(target, record):
+        return None
     ours = " or ".join(repr(each) for each in sorted(record.ours)) or "nothing"
     return f"somebody has set it to {value!r} since, and we had set it to {ours}"
+
+
+def _by_driver(target: Target, record: Record) -> bool:
+    """We have not set it: it was noted because the driver was about to change, which has."""
+    return target.name.endswith(f"/{BY_DRIVERS}") and not record.ours
 
 
 def _put_back(target: Target, old: str) -> None:

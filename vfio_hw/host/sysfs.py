@@ -1,7 +1,9 @@
 """Small reads and writes of sysfs attributes, with errors that say what to do."""
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +29,16 @@ Told = list[tuple[Keeper, Any]]
 def about_to_write(path: Path, text: str) -> Told:
     """Tell the journals; the write may be made when this returns."""
     return [(keeper, keeper.before(path, text)) for keeper in keepers]
+
+
+@contextlib.contextmanager
+def unkept() -> Iterator[None]:
+    """What is written inside is to stay: the journals are not told."""
+    kept, keepers[:] = keepers[:], []
+    try:
+        yield
+    finally:
+        keepers[:] = kept
 
 
 def has_written(told: Told, *, made: bool) -> None:

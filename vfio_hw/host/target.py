@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from vfio_hw.errors import HarnessError
 from vfio_hw.host.sysfs import attribute, link_name
 
 PCI = Path("/sys/bus/pci/devices")
@@ -11,6 +12,9 @@ MDEV = Path("/sys/bus/mdev/devices")
 
 _ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Directories of debugfs, of all that is below /sys/kernel, in which a value stays. Source:
+# Documentation/fault-injection/fault-injection.rst.
+_INJECTING = ("failslab", "fail_")
 _NONE = "(null)"  # how driver_override says that there is none
 # What a parameter is told, and what it says then.
 _WORDS = {"1": "Y", "0": "N", "y": "Y", "n": "N"}
@@ -34,7 +38,10 @@ class Target:
     name: str
 
     def value(self) -> str | None:
-        """How it is now; None when the device or the attribute is not there."""
+        """How it is now; None when the device or the attribute is not there.
+
+        :raises HarnessError: it does not say.
+        """
         if self.kind == "mdev":
             path = MDEV / self.name
             type_path = path / "mdev_type"
@@ -46,7 +53,13 @@ class Target:
         if self.kind == "driver":
             path = PCI / self.name
             return (link_name(path / "driver") or "") if path.is_dir() else None
-        text = attribute(Path(self.name))
+        try:
+            text = attribute(Path(self.name))
+        except OSError as error:
+            raise HarnessError(
+                f"{self.name} can not be read ({error.strerror}), so it could not be put back:"
+                " leave it as it is, or tell vfio_hw/host/target.py that it is nothing that stays"
+            ) from None
         return "" if text == _NONE else text
 
     def identity(self) -> str:
@@ -74,7 +87,9 @@ def target_of(path: Path, text: str) -> tuple[Target, str] | None:
     """What a write of ``text`` to ``path`` changes, and to what value; None: nothing that stays."""
     word = text.strip()
     parts = path.parts
-    if parts[:2] != ("/", "sys") or parts[2:3] == ("kernel",):
+    if parts[:2] != ("/", "sys"):
+        return None
+    if parts[2:3] == ("kernel",) and not path.parent.name.startswith(_INJECTING):
         return None
     if path.name == "create" and "mdev_supported_types" in parts:
         if not _UUID.fullmatch(word):
@@ -88,7 +103,8 @@ def target_of(path: Path, text: str) -> tuple[Target, str] | None:
         return (Target("present", address), "") if _ADDRESS.fullmatch(address) else None
     if path.name in ("bind", "unbind", "drivers_probe"):
         return _driver(path, word)
-    if path.name in ("rescan", "reset", "uevent", "new_id", "remove_id"):
+    # That its ROM may be read is no state of a device, and says nothing before it may.
+    if path.name in ("rescan", "reset", "uevent", "new_id", "remove_id", "rom"):
         return None
     try:
         path = path.resolve()

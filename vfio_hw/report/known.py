@@ -28,6 +28,18 @@ from vfio_hw.report.events import Result
 
 PROJECT = Path(__file__).parents[2]
 
+# How what an oracle has to say begins, and the option without which it does not say it.
+_SEEN = {
+    "WARNING": "",
+    "BUG": "",
+    "kernel BUG": "",
+    "general protection fault": "",
+    "NULL pointer dereference": "",
+    "leaks: ": "",
+    "KASAN": "CONFIG_KASAN",
+    "UBSAN": "CONFIG_UBSAN",
+    "kmemleak": "CONFIG_DEBUG_KMEMLEAK",
+}
 # What a result's oracle says when the guest died.
 FATAL = ("panic", "hang", "exit")
 
@@ -94,6 +106,27 @@ def killer(test: str, release: str, finds: Iterable[Known]) -> Known | None:
     """The find that may take a kernel of this release down when this test runs."""
     fatal = (find for find in finds if _of_series(release, find.fatal))
     return next((find for find in fatal if find.concerns(test, release)), None)
+
+
+def spoiler(
+    test: str, release: str, finds: Iterable[Known], options: Collection[str]
+) -> Known | None:
+    """The find with which a kernel of this release would be given no test after this one.
+
+    An oracle sees it, not the test: a fault in the kernel's log, or what is left.
+
+    :param options: those that its configuration sets; none when it is not known.
+    """
+    for find in finds:
+        seen = any(
+            words.startswith(beginning) and (not option or option in options)
+            for words in find.says
+            for beginning, option in _SEEN.items()
+        )
+        shown = not find.needs or find.needs in options
+        if seen and shown and find.concerns(test, release):
+            return find
+    return None
 
 
 def vanished(

@@ -123,6 +123,7 @@ DISRUPTIONS = (
         + legal("EAGAIN", "vfio_df_open() held the module", under=(OPENED_DEVICE, BOUND)),
         frozenset({UNLOADED}),
         MEDIATED,
+        of_the_machine=True,
     ),
     Disruption(
         "sysfs_reset",

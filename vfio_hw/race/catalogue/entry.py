@@ -121,9 +121,11 @@ class Disruption(Entry):
     :param owns: what it has opened before it meets the user: it is a process of its own then, and
         nobody else has that.
     :param machine: the one of fixtures/machines on which it can be done; "" for any.
+    :param of_the_machine: whether devices of others go with it, so that it is done in a guest only.
     """
 
     waits: bool = False
     ends_user: bool = False
     owns: Callable[[World], Sequence[Step]] | None = None
     machine: str = ""
+    of_the_machine: bool = False

@@ -76,5 +76,6 @@ def restored(subject: Subject) -> None:
 
 
 def _rescanned(subject: Subject) -> PciFunction:
-    rescan_bus_of(subject.name, _DEADLINE)
+    # Its own driver is not to have it meanwhile: what that makes of it somebody may begin to use.
+    rescan_bus_of(subject.name, _DEADLINE, override="vfio-pci")
     return PciFunction.at(subject.name)
