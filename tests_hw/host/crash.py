@@ -14,7 +14,7 @@ from pathlib import Path
 
 from life import at_moment, crashed, every_moment, life, load_modules, machine
 
-from vfio_hw.host import journal, writer
+from vfio_hw.host import journals, writer
 from vfio_hw.host.restore import restore
 from vfio_hw.host.state import State
 from vfio_hw.host.target import Target, target_of
@@ -59,7 +59,7 @@ def noted(state: State) -> list[list[str]]:
     """What the journals on the disk say was about to be changed, and how often."""
     lines = [
         json.loads(line)
-        for name in state.names(journal.ENDING)
+        for name in state.names(journals.ENDING)
         for line in (state.text(name) or "").split("\n")[:-1]
     ]
     return [line["note"] for line in lines if "note" in line]
@@ -74,7 +74,7 @@ def _as_program(when: str) -> None:
     there = State()
     say(noted=noted(there))
     say(outcomes=[str(each) for each in restore(there)], machine=machine())
-    say(left=there.names(journal.ENDING))
+    say(left=there.names(journals.ENDING))
     word, _, number = when.rpartition("-")
     crash = at_moment(int(number), crashed)
 

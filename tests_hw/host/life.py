@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from vfio_hw.host import journal, modules, sysfs, writer
+from vfio_hw.host import journal, journals, modules, sysfs, writer
 from vfio_hw.host.binding import bound_to, rebind
 from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.inventory import functions_of_kind
@@ -174,7 +174,7 @@ def restored(before: dict[str, str | None]) -> int:
         assert machine() == before
         with machine_locked(state, PATIENCE):
             assert list(restore(state)) == []
-        assert state.names(journal.ENDING) == []
+        assert state.names(journals.ENDING) == []
     finally:
         state.close()
     return len(outcomes)

@@ -9,7 +9,7 @@ import pytest
 
 from vfio_hw.host.binding import bound_to
 from vfio_hw.host.descendants import descendants
-from vfio_hw.host.journal import ENDING
+from vfio_hw.host.journals import ENDING
 from vfio_hw.host.safety import group_of
 from vfio_hw.host.state import directory
 from vfio_hw.vfio.opened import opened

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.here import binding
-from vfio_hw.host import journal, sysfs
+from vfio_hw.host import journal, journals, sysfs
 from vfio_hw.host.binding import bound_to, rebind, set_driver_override
 from vfio_hw.host.forked import forked
 from vfio_hw.host.inventory import functions
-from vfio_hw.host.journal import ENDING, Journal
+from vfio_hw.host.journal import Journal
+from vfio_hw.host.journals import ENDING
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.mdev import Mdev, type_by_id
 from vfio_hw.host.restore import restore
@@ -140,7 +141,7 @@ def test_nothing_of_another_boot_is_undone(command, state, card):
     command("bind", card.address)
     (name,) = state.names(ENDING)
     path = state.path / name
-    path.write_text(path.read_text().replace(journal.boot(), "another"))
+    path.write_text(path.read_text().replace(journals.boot(), "another"))
     status, said = command("restore")
     assert status == 0 and said.count("the machine was booted since") == 2
     assert card.driver == "vfio-pci" and state.names(ENDING) == []

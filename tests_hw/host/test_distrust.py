@@ -12,7 +12,7 @@ import pytest
 
 from vfio_hw.here import running
 from vfio_hw.host import modules
-from vfio_hw.host.journal import ENDING
+from vfio_hw.host.journals import ENDING
 from vfio_hw.plugin import IN_GUEST
 from vfio_hw.report.events import EventLog
 from vfio_hw.session import PROJECT

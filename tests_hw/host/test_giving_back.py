@@ -14,7 +14,8 @@ from vfio_hw.host import journal, restore, sysfs
 from vfio_hw.host.forked import forked
 from vfio_hw.host.held import Held
 from vfio_hw.host.inventory import functions
-from vfio_hw.host.journal import ENDING, Journal
+from vfio_hw.host.journal import Journal
+from vfio_hw.host.journals import ENDING
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.process import process_state
 from vfio_hw.host.state import State

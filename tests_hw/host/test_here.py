@@ -11,7 +11,7 @@ import pytest
 from vfio_hw.errors import Unsupported
 from vfio_hw.host import lock, modules
 from vfio_hw.host import shared as shared_place
-from vfio_hw.host.journal import ENDING
+from vfio_hw.host.journals import ENDING
 from vfio_hw.plugin import IN_GUEST
 from vfio_hw.report.events import EventLog
 from vfio_hw.report.known import killer, known_finds

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.host.forked import forked
-from vfio_hw.host.journal import ENDING
+from vfio_hw.host.journals import ENDING
 from vfio_hw.plugin import IN_GUEST
 from vfio_hw.report.events import EventLog
 from vfio_hw.session import PROJECT

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from vfio_hw.cli import main
-from vfio_hw.host.journal import ENDING
+from vfio_hw.host.journals import ENDING
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.process import of_family, tasks
 from vfio_hw.host.state import VARIABLE

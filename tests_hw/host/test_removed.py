@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.host import journal, sysfs
+from vfio_hw.host import journal, journals, sysfs
 from vfio_hw.host.binding import bound_to
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.mdev import created, type_by_id
@@ -56,7 +56,7 @@ def test_what_has_a_driver_of_its_own_has_it_again(raced, before, state, card, e
         said = raced(card, REMOVED.format("e1000e"))
         assert f"restored  {card} driver: 'vfio-pci' -> 'e1000e'" in said
         assert (card.driver, card.driver_override, edu.driver) == ("e1000e", None, None)
-        assert state.names(journal.ENDING) == []
+        assert state.names(journals.ENDING) == []
         assert sysfs.attribute(card.path / "power/control") == "auto"
 
 

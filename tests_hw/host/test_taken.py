@@ -10,7 +10,7 @@ import pytest
 
 from vfio_hw.host import lock
 from vfio_hw.host.descendants import descendants
-from vfio_hw.host.journal import ENDING
+from vfio_hw.host.journals import ENDING
 from vfio_hw.host.state import VARIABLE
 from vfio_hw.plugin import IN_GUEST
 from vfio_hw.session import PROJECT

@@ -15,7 +15,7 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.here import earlier, pstore, running
 from vfio_hw.here.binding import restore_all
 from vfio_hw.here.leftovers import leftovers
-from vfio_hw.host import journal
+from vfio_hw.host import journals
 from vfio_hw.host.held import Held
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.lock import machine_locked
@@ -176,7 +176,7 @@ def test_only_what_a_run_has_left_is_undone_by_the_next(state, tmp_path):
         knobs[purpose] = knob
     assert [each.word for each in earlier.undone(state)] == ["restored"]
     assert (knobs["run"].read_text(), knobs["bind"].read_text()) == ("old\n", "new\n")
-    assert state.names(journal.ENDING) == [kept.name]
+    assert state.names(journals.ENDING) == [kept.name]
 
 
 def test_a_bind_that_was_cut_short_is_left_over(state, tmp_path):
@@ -191,7 +191,7 @@ def test_a_bind_that_was_cut_short_is_left_over(state, tmp_path):
     (told,) = leftovers()
     assert (told.name, "vfio-hw bind, has left 1 changes" in told.reason) == ("leftovers", True)
     assert [each.word for each in earlier.undone(state)] == ["restored"]
-    assert (knob.read_text(), state.names(journal.ENDING)) == ("old\n", [])
+    assert (knob.read_text(), state.names(journals.ENDING)) == ("old\n", [])
 
 
 def test_an_unbind_that_was_cut_short_is_left_over_and_the_rest_stays_bound(
@@ -257,7 +257,7 @@ def test_of_another_boot_nothing_is_left(state, tmp_path, monkeypatch):
         knob.write_text("old\n")
         kept.note(Target("attribute", str(knob)), "new")
         kept.close()
-    monkeypatch.setattr(journal, "boot", lambda: "another")
+    monkeypatch.setattr(journals, "boot", lambda: "another")
     told = list(leftovers())
     assert [each.name for each in told] == ["leftovers"] * 2
     assert all("earlier boot: nothing of that is left" in each.reason for each in told)

@@ -3,7 +3,8 @@
 import pytest
 
 from vfio_hw.host import journal, sysfs, target
-from vfio_hw.host.journal import ENDING, Journal, found
+from vfio_hw.host.journal import Journal
+from vfio_hw.host.journals import ENDING, found
 from vfio_hw.host.restore import restore
 from vfio_hw.host.state import State
 from vfio_hw.host.target import Target

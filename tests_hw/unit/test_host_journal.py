@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.host import journal, sysfs
-from vfio_hw.host.journal import ENDING, Journal, found, left
+from vfio_hw.host import journal, journals, sysfs
+from vfio_hw.host.journal import Journal
+from vfio_hw.host.journals import ENDING, found, left
 from vfio_hw.host.restore import restore
 from vfio_hw.host.state import State
 from vfio_hw.host.target import Target, alike, target_of
@@ -245,4 +246,4 @@ def test_journals_are_in_the_order_in_which_they_were_begun(state):
 def test_the_header_says_whose_it_is(state):
     kept = Journal.begun(state, "bind")
     line = json.loads((state.path / kept.name).read_text())
-    assert line == {"boot": journal.boot(), "pid": os.getpid(), "purpose": "bind"}
+    assert line == {"boot": journals.boot(), "pid": os.getpid(), "purpose": "bind"}

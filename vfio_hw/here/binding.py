@@ -9,7 +9,7 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.here import earlier, running
 from vfio_hw.here.ending import Ending
 from vfio_hw.here.telling import tell
-from vfio_hw.host import journal, modules
+from vfio_hw.host import journals, modules
 from vfio_hw.host.guard import guarded
 from vfio_hw.host.held import Held, in_words
 from vfio_hw.host.lock import machine_locked
@@ -158,7 +158,7 @@ def unbind(args: argparse.Namespace) -> int:
     functions = with_their_groups(PciFunction.at(address) for address in args.addresses)
     state = State()
     with machine_locked(state, _PATIENCE):
-        known = {t for each in journal.left(state) if each.purpose == "bind" for t in each.records}
+        known = {t for each in journals.left(state) if each.purpose == "bind" for t in each.records}
         for address in args.addresses:
             group = with_their_groups([PciFunction.at(address)])
             if not any(_is_of(target, group) for target in known):
@@ -196,7 +196,7 @@ def restore_all(args: argparse.Namespace) -> int:
     state = State()
     with machine_locked(state, _PATIENCE):
         running.settle(state)
-        if not journal.left(state):
+        if not journals.left(state):
             print("nothing is left over")
         with Ending():
             return tell(restore(state))

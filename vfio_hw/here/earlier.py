@@ -9,7 +9,7 @@ from vfio_hw.here import running
 from vfio_hw.here.pstore import last_words
 from vfio_hw.here.running import Running
 from vfio_hw.here.telling import tell
-from vfio_hw.host import journal
+from vfio_hw.host import journals
 from vfio_hw.host.restore import Outcome, restore
 from vfio_hw.host.state import State
 from vfio_hw.oracle.splats import splats
@@ -47,7 +47,7 @@ def crashed(state: State) -> Result | None:
     test = running.cut_short(state)
     if test is None:
         return None
-    result = None if test.boot == journal.boot() else _result(test)
+    result = None if test.boot == journals.boot() else _result(test)
     if result is not None and test.results:
         _add(Path(test.results) / "events.jsonl", result)
     running.over(state)

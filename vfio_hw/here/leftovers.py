@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from vfio_hw.errors import HarnessError
 from vfio_hw.here import running
 from vfio_hw.here.check import GOOD, NOT_HERE, NOTE, Check
-from vfio_hw.host import journal
+from vfio_hw.host import journals
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.state import State, directory
 
@@ -29,8 +29,8 @@ def leftovers() -> Iterator[Check]:
 
 
 def _found(state: State) -> Iterator[Check]:
-    for each in journal.left(state):
-        if each.boot != journal.boot():
+    for each in journals.left(state):
+        if each.boot != journals.boot():
             text = f"pid {each.pid} changed something in an earlier boot: nothing of that is left"
             yield Check("leftovers", NOTE, text, "vfio-hw restore, or the next run, forgets it")
             continue

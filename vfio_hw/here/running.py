@@ -8,7 +8,7 @@ from typing import Any
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.host import shared
-from vfio_hw.host.journal import boot
+from vfio_hw.host.journals import boot
 from vfio_hw.host.state import State
 from vfio_hw.oracle import taint
 

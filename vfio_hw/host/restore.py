@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError, KernelSplat
-from vfio_hw.host import journal
+from vfio_hw.host import journal, journals
 from vfio_hw.host.binding import FOR_EACH_VIRTUAL, rebind, set_driver_override
 from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.departed import BY_DRIVERS, Departed
 from vfio_hw.host.guard import InUse, must_be_idle
 from vfio_hw.host.held import Held, in_words
-from vfio_hw.host.journal import Found, Journal
+from vfio_hw.host.journal import Journal
+from vfio_hw.host.journals import Found
 from vfio_hw.host.openers import Opening
 from vfio_hw.host.pci import PciFunction, is_vfio
 from vfio_hw.host.record import Record
@@ -51,7 +52,7 @@ def restore(state: State, wanted: Wanted = lambda found, target: True) -> Iterat
     :param wanted: which targets of which journals.
     """
     for found in reversed(_all_told(state)):
-        if found.boot != journal.boot():
+        if found.boot != journals.boot():
             for target in found.records:
                 yield Outcome(target, "left", "the machine was booted since, so nothing is left")
             state.remove(found.name)
@@ -69,23 +70,25 @@ def _all_told(state: State) -> list[Found]:
 
     Those others may be gone when it comes to be restored from.
     """
-    left = journal.left(state)
+    left = journals.left(state)
     departed = Departed()
     for found in left:
-        departed.models |= found.departed.models if found.boot == journal.boot() else {}
+        departed.models |= found.departed.models if found.boot == journals.boot() else {}
     if not departed.models:
         return left
     for found in left:
-        if found.boot == journal.boot() and found.records:
+        if found.boot == journals.boot() and found.records:
             opened = Journal.taken_up(state, found)
             try:
                 opened.learn(departed)
             finally:
                 opened.close()
-    return journal.left(state)
+    return journals.left(state)
 
 
 def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
+    # Who is killed from here on has left what is half undone, and is to be undone whole.
+    opened.unwant(target for target in opened.records if wanted(found, target))
     for turn in range(3):
         targets = [each for each in reversed(opened.records) if _turn(opened, each) == turn]
         yield from _each_undone(opened, found, [each for each in targets if wanted(found, each)])
@@ -117,8 +120,6 @@ def _each_undone(opened: Journal, found: Found, targets: Sequence[Target]) -> It
         opened.settle(target)
         if why:
             yield Outcome(target, "left", why)
-    # Who is killed from here on has left what is half undone, and is to be undone whole.
-    opened.unwant(target for target, _ in ours)
     held = Held()
     for target, old in ours:
         # Nothing of a device that is open is touched: the kernel would wait for who has it.
