@@ -27,6 +27,7 @@ MAY = {
     "vfio_hw/host/vga_arbiter.py": "a node of /dev, which is let go of with its descriptor",
     "vfio_hw/vfio/descriptor.py": "nodes of VFIO",
     "tests_hw/contract/test_iommufd_map.py": "a node of /dev",
+    "tests_hw/lifecycle/test_mdev_removal.py": "ends devices that the journal has as ours",
     "vfio_hw/oracle/kmemleak.py": "commands; that it scans by itself, and the console's level",
     "vfio_hw/oracle/memory.py": "a command, after which nothing is different",
     "vfio_hw/oracle/growth.py": "a command of /proc",
