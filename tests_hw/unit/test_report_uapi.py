@@ -58,8 +58,10 @@ def test_a_test_of_several_kinds_says_of_none_of_them_what_it_can(record):
 
 
 def test_a_run_that_tells_nothing_is_an_error(record, tmp_path):
+    nothing = record(Result("t", "passed", 0.1))
     with pytest.raises(HarnessError, match="tells of no test that judged"):
-        uapi.gathered([record(Result("t", "passed", 0.1))])
+        uapi.gathered([nothing])
+    assert set(uapi.gathered([nothing, record(judged(positive=["A"]))])) == {"A"}
     with pytest.raises(HarnessError, match="is not there: name a directory"):
         uapi.gathered([tmp_path / "nowhere"])
 

@@ -40,20 +40,21 @@ set-up of a race calls is not counted.
 def gathered(directories: Iterable[Path]) -> Judged:
     """What the tests of these runs that passed have judged together.
 
-    :raises HarnessError: one of them has no record, or one in which nothing is judged.
+    :raises HarnessError: one of them has no record, or they judge nothing.
     """
     letters: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for directory in directories:
         path = directory / "events.jsonl"
         if not path.is_file():
             raise HarnessError(f"{path} is not there: name a directory of vfio-hw run")
-        results = [r for r in EventLog(path).results() if r.verdict == "passed" and r.judged]
-        if not results:
-            raise HarnessError(f"{path} tells of no test that judged anything: run the tests anew")
-        for result in results:
+        for result in EventLog(path).results():
+            if result.verdict != "passed" or not result.judged:
+                continue
             for outcome, letter in _LETTERS.items():
                 for item in result.judged.get(outcome, ()):
                     letters[item][_column(result.judged["kinds"])].add(letter)
+    if not letters:
+        raise HarnessError(f"{path} tells of no test that judged anything: run the tests anew")
     return {
         item: {kind: "".join(c for c in _LETTERS.values() if c in of) for kind, of in by.items()}
         for item, by in letters.items()
