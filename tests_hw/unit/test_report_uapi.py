@@ -61,7 +61,7 @@ def test_a_run_that_tells_nothing_is_an_error(record, tmp_path):
     nothing = record(Result("t", "passed", 0.1))
     with pytest.raises(HarnessError, match="tells of no test that judged"):
         uapi.gathered([nothing])
-    assert set(uapi.gathered([nothing, record(judged(positive=["A"]))])) == {"A"}
+    assert set(uapi.gathered([nothing, record(judged(positive=["A"]), name="other")])) == {"A"}
     with pytest.raises(HarnessError, match="is not there: name a directory"):
         uapi.gathered([tmp_path / "nowhere"])
 
