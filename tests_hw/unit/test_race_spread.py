@@ -25,11 +25,11 @@ def racer() -> Iterator[Racer]:
         yield racer
 
 
-def scene() -> Scene:
+def scene(hold_ns: int = HOLD_NS) -> Scene:
     null, missing = Slot("null"), Slot("missing")
     one = [
         openat("/dev/null", os.O_RDONLY, into=null, decisive=True),
-        close(null, delay_ns=HOLD_NS),
+        close(null, delay_ns=hold_ns),
     ]
     other = [openat("/nonexistent", os.O_RDONLY, into=missing, decisive=True)]
     return Scene([], [Actor("finder", one), Actor("seeker", other)])
@@ -94,7 +94,8 @@ def test_the_same_seed_draws_the_same_offsets_and_another_seed_others(racer: Rac
 
 
 def test_rounds_can_be_bounded_too(racer: Racer) -> None:
-    assert run(racer, most=5).rounds == 5
+    # So long that they meet in one of them on a busy machine, too.
+    assert run(racer, lambda: scene(50_000_000), most=5).rounds == 5
     alone = Scene([], scene().actors[:1])
     with pytest.raises(HarnessError, match="never met in 5 rounds"):
         run(racer, lambda: alone, legal={("ok",)}, most=5)
