@@ -104,6 +104,7 @@ def test_a_test_that_may_kill_a_kernel_is_told_by_its_find():
         (replace(FIND, tests=("t.py::test_other",)), False, ()),
         (replace(FIND, says=("AssertionError: WARNING in map_range",)), False, ()),
         (replace(FIND, says=("assert 0 == 1", "leaks: module kvm: references")), True, ()),
+        (replace(FIND, says=(": memory decoding off: 0 -> 1",)), True, ()),
         (replace(FIND, says=("KASAN: slab-use-after-free Read in x",)), False, ()),
         (replace(FIND, says=("KASAN: slab-use-after-free Read in x",)), True, ("CONFIG_KASAN",)),
         (replace(FIND, needs="CONFIG_DEBUG_VM"), False, ()),

@@ -53,7 +53,7 @@ def restore(state: State, wanted: Wanted = lambda found, target: True) -> Iterat
     """
     for found in reversed(_all_told(state)):
         if found.boot != journals.boot():
-            for target in found.records:
+            for target in (each for each, record in found.records.items() if record.ours):
                 yield Outcome(target, "left", "the machine was booted since, so nothing is left")
             state.remove(found.name)
             continue

@@ -36,6 +36,7 @@ _SEEN = {
     "general protection fault": "",
     "NULL pointer dereference": "",
     "leaks: ": "",
+    ": ": "",  # of a leak what follows the name of the device
     "KASAN": "CONFIG_KASAN",
     "UBSAN": "CONFIG_UBSAN",
     "kmemleak": "CONFIG_DEBUG_KMEMLEAK",
