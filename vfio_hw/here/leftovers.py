@@ -34,12 +34,12 @@ def _found(state: State) -> Iterator[Check]:
             text = f"pid {each.pid} changed something in an earlier boot: nothing of that is left"
             yield Check("leftovers", NOTE, text, "vfio-hw restore, or the next run, forgets it")
             continue
-        staying = [target for target in each.records if each.stays(target)]
-        if staying:
+        changed = [target for target, record in each.records.items() if record.ours]
+        if staying := [target for target in changed if each.stays(target)]:
             drivers = [target.name for target in staying if target.kind == "driver"]
             text = f"{', '.join(drivers) or 'what it took'}, by vfio-hw bind"
             yield Check("bound", NOTE, text, "vfio-hw unbind, when they are no longer needed")
-        if left := len(each.records) - len(staying):
+        if left := len(changed) - len(staying):
             who = f"pid {each.pid}"
             if each.purpose == "bind":
                 who = "vfio-hw unbind" if each.complete else f"{who}, vfio-hw bind,"

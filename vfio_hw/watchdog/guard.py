@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.host.state import write_all
 from vfio_hw.host.text import printable_lines
 from vfio_hw.oracle.holders import holders
 from vfio_hw.oracle.splats import splats
@@ -246,6 +247,4 @@ def _detach(needed: list[int]) -> None:
 
 
 def _say(text: str) -> None:
-    data = f"vfio-hw: {printable_lines(text)}\n".encode(errors="replace")
-    while data:
-        data = data[os.write(2, data) :]
+    write_all(2, f"vfio-hw: {printable_lines(text)}\n".encode(errors="replace"))
