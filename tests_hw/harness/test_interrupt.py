@@ -15,10 +15,12 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def interruptible():
-    """SIGINT interrupts, also where a shell that runs us in the background had it ignored."""
+    """Signals end whom we start, also where a shell or nohup that runs us had them ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    nohup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGHUP, nohup)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])

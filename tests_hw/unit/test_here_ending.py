@@ -8,6 +8,14 @@ import pytest
 from vfio_hw.here.ending import NUMBERS, Ending
 
 
+@pytest.fixture(autouse=True)
+def no_nohup():
+    """The tests may be run by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_first_signal_ends_and_the_next_are_told(number, capfd):
     before = signal.getsignal(number)
@@ -21,6 +29,13 @@ def test_the_first_signal_ends_and_the_next_are_told(number, capfd):
         with pytest.raises(KeyboardInterrupt), ending.heeded():
             pass
     assert signal.getsignal(number) is before
+
+
+def test_nohup_is_heeded():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Ending() as ending, ending.heeded():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_one_that_comes_when_none_is_heeded_ends_what_follows(capfd):

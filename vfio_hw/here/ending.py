@@ -24,7 +24,9 @@ class Ending:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        wanted = [each for each in NUMBERS if signal.getsignal(each) != signal.SIG_IGN]  # nohup
+        # Of these nohup ignores the one, and is heeded.
+        nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        wanted = [each for each in NUMBERS if not (nohup and each == signal.SIGHUP)]
         self._before = {number: signal.signal(number, self._heard) for number in wanted}
         return self
 
