@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests_hw.lifecycle.conftest import must_begin
 from vfio_hw.fixtures import Target
 from vfio_hw.host.binding import free, rebind
 from vfio_hw.host.blocking import BlockingWrite
@@ -64,6 +65,7 @@ def test_a_node_that_is_only_open_keeps_the_removal_waiting_bound_meanwhile_or_n
     with Iommufd() as iommufd, Cdev(device.path) as cdev, Cdev(device.path) as second:
         node = cdev_path(device.path)
         with device.removal() as removal:
+            must_begin(removal, node, PROMPT)
             assert removal.wait(WATCHED) is None, "removed while its node was open"
             assert not node.exists()
             answer = cdev.bind_iommufd_errno(iommufd)
