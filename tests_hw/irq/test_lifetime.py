@@ -120,7 +120,7 @@ def test_an_eventfd_is_not_held_by_a_request_that_failed(device, e1000e):
 
 @pytest.mark.promise("P7")
 def test_vectors_beside_a_request_that_failed_stay_armed(device, e1000e):
-    """Of those that it was about none is armed after it."""
+    """Those that it was about have their own eventfd or none, as linux/vfio.h says neither."""
     with irq.armed(device, MSIX, 4) as eventfds, EventFd("new") as new:
         with EventFd() as gone:
             closed = Descriptor(gone.fileno(), "closed")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests_hw.lifecycle.conftest import must_begin
 from vfio_hw.fixtures import Target
 from vfio_hw.host.binding import free, rebind
 from vfio_hw.host.blocking import BlockingWrite
@@ -64,6 +65,7 @@ def test_a_node_that_is_only_open_keeps_the_removal_waiting_bound_meanwhile_or_n
     with Iommufd() as iommufd, Cdev(device.path) as cdev, Cdev(device.path) as second:
         node = cdev_path(device.path)
         with device.removal() as removal:
+            must_begin(removal, node, PROMPT)
             assert removal.wait(WATCHED) is None, "removed while its node was open"
             assert not node.exists()
             answer = cdev.bind_iommufd_errno(iommufd)
@@ -134,11 +136,18 @@ def test_kvm_takes_a_group_that_has_no_device_any_more_and_lets_it_go(device: Ta
 
 
 @contextlib.contextmanager
-def found_again(function: PciFunction) -> Iterator[None]:
-    """A function that is off its bus is looked for after."""
+def taken_off_its_bus(function: PciFunction) -> Iterator[BlockingWrite]:
+    """The write that takes it off, not yet started. It is over after, and the function found again.
+
+    Nobody may have the function open by then, or the removal waits for him.
+    """
+    removal = BlockingWrite(function.path / "remove", "1")
     try:
-        yield
+        yield removal
     finally:
+        if removal.pid:
+            with removal:
+                removal.must_return(PROMPT)
         if not function.exists:
             rescan_bus_of(function.address, PROMPT)
 
@@ -152,15 +161,16 @@ def test_a_function_in_use_is_taken_off_its_bus_when_it_is_given_up(device: Targ
     """Its owner is asked at once, and it works until he closes it; found again it is as new."""
     before, function = accounted(), device.handle
     assert isinstance(function, PciFunction)
-    with found_again(function):
+    with taken_off_its_bus(function) as removal:
         node = cdev_path(function.path)
         with (
             memory() as ours,
             opened(function.path, mode) as user,
             armed(user.device, lib.VFIO_PCI_REQ_IRQ_INDEX) as [request],
-            BlockingWrite(function.path / "remove", "1") as removal,
         ):
             user.iommu.map_dma(first_iova(user.iommu), ours.vaddr, PAGE)
+            removal.start()
+            must_begin(removal, node, PROMPT)
             assert request.wait(PROMPT) == 1
             assert removal.wait(WATCHED) is None, "it left the bus while it was open"
             assert function.exists

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests_hw.lifecycle.conftest import must_begin
 from vfio_hw.devices import mtty as serial
 from vfio_hw.devices.edu_dma import engine
 from vfio_hw.fixtures import Target
@@ -88,6 +89,8 @@ class Use:
             self.left.remove(name)
         if self.over:
             self.removal.must_return(PROMPT)
+        elif name == REMOVAL:
+            must_begin(self.removal, self.node, PROMPT)
 
     def check(self, number: int) -> None:
         """All that is left does what it can at this point, and no more."""

@@ -28,7 +28,7 @@ BAR0 = lib.VFIO_PCI_BAR0_REGION_INDEX
 DEV_ID = lib.VFIO_PCI_HOT_RESET_FLAG_DEV_ID
 OWNED = lib.VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED
 HEADER = 64
-# Of e1000e, 4 bytes that a reset clears: TDBAL (Intel 82574 datasheet, register descriptions).
+# Of e1000e, TDBAL: 4 bytes that QEMU's keeps as they were written, and has as 0 after a reset.
 SCRATCH, WRITTEN = 0x3800, 0x12345670
 
 
