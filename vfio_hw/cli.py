@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.words, args.rest = words[:end], words[end + 1 :]
     if args.rest and not args.takes_rest:
         parser.error(f"nothing may follow --: {shlex.join(args.rest)}")
-    # What a lab's timeout or a closed terminal sends leaves as little behind as Ctrl-C; unless nohup
-    # has started us.
+    # What a lab's timeout or a closed terminal sends leaves as little behind as Ctrl-C; unless
+    # nohup has started us.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
