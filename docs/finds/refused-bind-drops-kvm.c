@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A VFIO character device is open and has its KVM.  A second opener's VFIO_DEVICE_BIND_IOMMUFD is refused, as it has to be,
+ * A VFIO character device is open and has its KVM.  A second opener's VFIO_DEVICE_BIND_IOMMUFD is refused,
  * and takes the KVM from the first one: the VM ends although the device is open.  When the second opener brought a KVM of its
  * own, the first one's is never given back: that VM is there until the machine restarts.
  *

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A PCI function that can not ask for pages is attached to an address space.  Attaching it to a page table with a queue of faults
- * of the same address space is refused, as it has to be; what the function reserves can then be mapped.
+ * of the same address space is refused; what the function reserves can then be mapped.
  *
  * usage: refused-replace-frees-reserved-iovas CDEV      such as: /dev/vfio/devices/vfio0
  */

@@ -3,8 +3,10 @@
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -43,11 +45,11 @@ def bound(pytestconfig: pytest.Config) -> Iterator[dict[str, PciFunction]]:
 
 
 @contextlib.contextmanager
-def resetting(reset: Callable[[], object]) -> Iterator[Future[object]]:
-    """A reset has begun inside, and is over after."""
+def resetting(reset: Callable[[], Any]) -> Iterator[Future[Any]]:
+    """A reset is begun inside, and is over after."""
     began = threading.Event()
 
-    def run() -> object:
+    def run() -> Any:
         began.set()
         return reset()
 
@@ -58,7 +60,18 @@ def resetting(reset: Callable[[], object]) -> Iterator[Future[object]]:
         future.result(_PROMPT)
 
 
-def answers(future: Future[object], *acts: Callable[[], int]) -> list[int]:
+def timed(act: Callable[[], object]) -> Callable[[], tuple[float, float]]:
+    """The act, which tells a moment before it began and one after it was over."""
+
+    def run() -> tuple[float, float]:
+        began = time.monotonic()
+        act()
+        return began, time.monotonic()
+
+    return run
+
+
+def answers(future: Future[Any], *acts: Callable[[], int]) -> list[int]:
     """What they answered in turn, again and again, for as long as the reset took."""
     turns = itertools.cycle(acts)
     said = []

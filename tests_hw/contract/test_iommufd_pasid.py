@@ -62,6 +62,7 @@ def test_a_pasid_whose_attach_can_not_be_told_is_not_attached(without):
     )
     with readable_only(request) as argument:
         fd = without.cdev.fileno()
-        assert ioctl_errno(fd, "VFIO_DEVICE_ATTACH_IOMMUFD_PT", argument)[1] != 0
+        answer = ioctl_errno(fd, "VFIO_DEVICE_ATTACH_IOMMUFD_PT", argument)[1]
+        assert answer in (errno.EFAULT, errno.EINVAL, errno.EOPNOTSUPP)
     assert own.destroy_errno() == errno.EBUSY
     assert table.destroy_errno() == 0

@@ -1,6 +1,7 @@
 """A device that comes and goes as a whole, in a slot."""
 
 import contextlib
+import errno
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from vfio_hw.host.binding import rebind
 from vfio_hw.host.hypervisor import Hypervisor
 from vfio_hw.host.plugging import Plugged
+
+#: Of opening a device's node anew: it is taken away, what it leads to is gone, or going.
+GONE = (errno.ENOENT, errno.ENXIO, errno.ENODEV)
 
 
 @pytest.fixture(params=["edu", "e1000e", "nvme"])

@@ -186,7 +186,7 @@ def test_its_page_tables_have_no_features(bare: Target):
             assert cdev.attach(other) == other.id
             table.destroy()
             assert ioas.noiommu_get_pa(iova, PAGE) == where
-            assert cdev.attach_errno(ioas, pasid=1) != 0
+            assert cdev.attach_errno(ioas, pasid=1) in (errno.EINVAL, errno.EOPNOTSUPP)
             cdev.detach()
         other.destroy()
         ioas.destroy()

@@ -13,6 +13,7 @@ import pytest
 from vfio_hw.fixtures import Target
 from vfio_hw.fixtures.argsz import ending
 from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
+from vfio_hw.vfio.descriptor import next_free
 from vfio_hw.vfio.device import Device
 from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.dmabuf import export, export_errno
@@ -47,18 +48,11 @@ def answer(device: Device, data: bytes) -> int:
     return refused
 
 
-def next_free(device: Device) -> int:
-    """The number of the descriptor that is opened next."""
-    free = os.dup(device.fileno())
-    os.close(free)
-    return free
-
-
 @pytest.mark.promise("P8")
 @pytest.mark.promise("P7")
 @pytest.mark.parametrize("mode", MODES)
 def test_ranges_that_argsz_does_not_hold_are_not_taken(exporter: Target, mode):
-    """As many as nr_ranges are part of the struct, which is as long as argsz says."""
+    """As an array is by SET_IRQS, and a struct by every other feature: vfio_check_feature()."""
     with opened(exporter.path, mode) as user:
         free = next_free(user.device)
         for argsz in range(BARE, WHOLE):
@@ -70,7 +64,7 @@ def test_ranges_that_argsz_does_not_hold_are_not_taken(exporter: Target, mode):
 @pytest.mark.promise("P8")
 @pytest.mark.parametrize("nr_ranges", [3, 1 << 16, 1 << 28, 2**32 - 1])
 def test_more_ranges_than_argsz_holds_are_too_many(exporter: Target, nr_ranges):
-    """Whether there is memory of ours where they would be, or none."""
+    """EINVAL, as above, whether there is memory of ours where they would be, or none."""
     with opened(exporter.path, MODES[0]) as user:
         data = request(WHOLE, nr_ranges)
         assert answer(user.device, data + bytes(PAGE)) == errno.EINVAL

@@ -20,7 +20,7 @@ from vfio_hw.host.binding import bound_to
 from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
 from vfio_hw.vfio.cdev import Cdev
 from vfio_hw.vfio.config import COMMAND, COMMAND_MASTER
-from vfio_hw.vfio.descriptor import errno_of
+from vfio_hw.vfio.descriptor import errno_of, next_free
 from vfio_hw.vfio.group import Group
 from vfio_hw.vfio.hot_reset import hot_reset, hot_reset_errno, hot_reset_info
 from vfio_hw.vfio.opened import opened
@@ -79,21 +79,31 @@ def test_requests_of_a_hot_reset_mind_their_argsz(bus):
 
 @pytest.mark.promise("P8")
 @pytest.mark.promise("P7")
-def test_groups_that_argsz_does_not_hold_are_not_taken(bus):
-    """What is behind argsz is not what was passed, a group or nothing that is open.
+def test_groups_behind_argsz_are_refused_or_taken_as_they_are(bus):
+    """The bus is reset for its owner only, nothing is held, and both functions are as they were.
 
-    Source: linux/vfio.h, "the caller's responsibility to indicate the size of the structure".
+    Source: linux/vfio.h, "the caller's responsibility to indicate the size of the structure", which
+    does not say what becomes of a caller who does not: vfio_pci_ioctl_pci_hot_reset().
     """
-    with opened(bus[0].path, MODES[0]) as user:
-        group = user.group.fileno()
+    one, other, *_ = bus
+    with opened(one.path, MODES[0]) as user, user.group.device(other.address) as second:
+        group, spaces = user.group.fileno(), [user.device.config(), second.config()]
+        for space in spaces:
+            space.enable_master()
+        seen = [space.region.read(0, 64) for space in spaces]
+        free = next_free(user.device)
         for groups in ([group], [-1], [group, group], [group, -1]):
+            legal = (errno.EBADF if -1 in groups else 0, errno.EINVAL)
             reset = struct(HOT_RESET[1], count=len(groups), group_fds=groups)
             whole = reset.argsz
             for argsz in range(shortest(*HOT_RESET[1:]), whole):
                 reset.argsz = argsz
                 answer = ioctl_errno(user.device.fileno(), HOT_RESET[0], reset)[1]
-                assert answer == errno.EINVAL, f"{argsz} of {whole} bytes"
+                assert answer in legal, f"{argsz} of {whole} bytes"
+                assert [space.region.read(0, 64) for space in spaces] == seen
+        assert next_free(user.device) == free
         assert hot_reset_errno(user.device, [user.group]) == 0
+    assert errno_of(Group)(one.iommu_group) == 0
 
 
 @pytest.mark.promise("P8")

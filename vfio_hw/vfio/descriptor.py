@@ -57,6 +57,13 @@ class Descriptor:
         return self.name
 
 
+def next_free(opened: Descriptor) -> int:
+    """The number of the descriptor that is opened next."""
+    free = os.dup(opened.fileno())
+    os.close(free)
+    return free
+
+
 def open_node(path: Path) -> int:
     """Open a device node for reading and writing; a child that executes does not inherit it.
 
