@@ -16,11 +16,22 @@ from vfio_hw.devices.kinds import need_features
 from vfio_hw.fixtures.argsz import CANARY, ending
 from vfio_hw.fixtures.features import GOOD, Stage, flags_of, stage
 from vfio_hw.uapi import ffi, ioctl_errno, struct
+from vfio_hw.vfio.descriptor import next_free
 from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.opened import opened
 
 MODE = "vfio_type1v2_iommu"
 HEADER = ffi.sizeof("struct vfio_device_feature")
+#: By how much an argsz is longer, after the exact one, and what is behind the data.
+LONGER = (
+    (0, b""),
+    (0, bytes([CANARY]) * 8),
+    (1, bytes([CANARY])),
+    (8, bytes(8) + bytes([CANARY]) * 8),
+    (8, bytes([CANARY]) * 16),
+    (PAGE, bytes(PAGE)),
+    (PAGE, bytes([CANARY]) * PAGE),
+)
 each_feature = pytest.mark.parametrize(
     ("kind", "name"), [(kind, name) for name, good in GOOD.items() for kind in good.kinds]
 )
@@ -34,8 +45,11 @@ def made(stage: Stage, argument: Any) -> int:
     return answer
 
 
-def answer(stage: Stage, name: str, argsz: int, tail: bytes = b"") -> int:
-    """Make the good request with this argsz, and ``tail`` behind its data; that stays as it is."""
+def asked(stage: Stage, name: str, argsz: int, tail: bytes = b"") -> tuple[int, bytes]:
+    """The errno of the good request with this argsz, and its data where something was written.
+
+    ``tail`` behind the data stays as it is.
+    """
     given = GOOD[name].data(stage) + tail
     argument = ffi.new(f"uint8_t[{HEADER + len(given)}]")
     head: Any = ffi.cast("struct vfio_device_feature *", argument)
@@ -46,14 +60,13 @@ def answer(stage: Stage, name: str, argsz: int, tail: bytes = b"") -> int:
     found = made(stage, argument)
     kept = 0 if found else min(argsz, len(data) - len(tail))
     assert data[kept:] == before[kept:], f"{argsz} bytes: something else was written"
-    return found
+    written = bytes(data[HEADER : len(data) - len(tail)]) if data[:] != before else b""
+    return found, written
 
 
 def shown(stage: Stage, name: str) -> tuple[int, object]:
     """The next free descriptor, and what shows of the feature."""
-    free = os.dup(stage.device.fileno())
-    os.close(free)
-    return free, GOOD[name].seen(stage)
+    return next_free(stage.device), GOOD[name].seen(stage)
 
 
 def assert_refuses_less(stage: Stage, name: str) -> None:
@@ -62,7 +75,7 @@ def assert_refuses_less(stage: Stage, name: str) -> None:
     good.ready(stage)
     before = shown(stage, name)
     for argsz in (0, HEADER - 1, *range(HEADER, HEADER + good.least)):
-        assert answer(stage, name, argsz) == errno.EINVAL, f"{argsz} bytes"
+        assert asked(stage, name, argsz)[0] == errno.EINVAL, f"{argsz} bytes"
     whole = struct("vfio_device_feature", flags=flags_of(name), data=good.data(stage))
     data = bytes(ffi.buffer(whole))
     assert made(stage, ffi.NULL) == errno.EFAULT
@@ -73,21 +86,19 @@ def assert_refuses_less(stage: Stage, name: str) -> None:
     assert shown(stage, name) == before
 
 
-def assert_takes_more(stage: Stage, name: str) -> None:
-    """And exactly as much as there is; what is behind that stays as it is."""
+def effect(stage: Stage, name: str, more: int, tail: bytes) -> tuple[bytes, object]:
+    """What a request whose argsz holds so much more has written, and what shows of it.
+
+    What is behind the argsz stays as it is, and the request is not one that does nothing.
+    """
     good = GOOD[name]
-    whole = HEADER + len(good.data(stage))
-    for argsz, tail in (
-        (whole, b""),
-        (whole, bytes([CANARY]) * 8),
-        (whole + 1, bytes([CANARY])),
-        (whole + 8, bytes(8) + bytes([CANARY]) * 8),
-        (whole + 8, bytes([CANARY]) * 16),
-        (whole + PAGE, bytes(PAGE)),
-        (whole + PAGE, bytes([CANARY]) * PAGE),
-    ):
-        good.ready(stage)
-        assert answer(stage, name, argsz, tail) == 0, f"{argsz} bytes"
+    good.ready(stage)
+    before = good.seen(stage)
+    found, written = asked(stage, name, HEADER + len(good.data(stage)) + more, tail)
+    assert found == 0, f"{more} bytes more"
+    after = good.seen(stage)
+    assert before is None or after != before, f"{more} bytes more: nothing was done"
+    return written, after
 
 
 @pytest.mark.promise("P8")
@@ -104,7 +115,11 @@ def test_a_feature_that_gets_less_than_its_data_does_nothing(request, kind, name
 @pytest.mark.promise("P8")
 @each_feature
 def test_a_feature_takes_an_argsz_that_is_longer(request, kind, name):
+    """And does what it does for one that is exact, each time for another user of the device."""
     path = request.getfixturevalue(kind).path
-    with opened(path, MODE) as user, stage(user.device, path) as scene:
-        need_features(user.device, kind, name.partition(" ")[0])
-        assert_takes_more(scene, name)
+    effects = []
+    for more, tail in LONGER:
+        with opened(path, MODE) as user, stage(user.device, path) as scene:
+            need_features(user.device, kind, name.partition(" ")[0])
+            effects.append(effect(scene, name, more, tail))
+    assert effects == effects[:1] * len(LONGER)
