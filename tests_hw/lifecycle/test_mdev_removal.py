@@ -7,13 +7,14 @@ drivers/vfio/mdev/mdev_sysfs.c. A file of sysfs whose object is gone says ENODEV
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from vfio_hw.fixtures import Target
 from vfio_hw.host.blocking import BlockingWrite
+from vfio_hw.host.forked import forked
 from vfio_hw.host.mdev import type_by_id
 from vfio_hw.host.sysfs import link_name
 from vfio_hw.vfio.opened import opened
@@ -39,11 +40,20 @@ def kept(path: Path) -> Iterator[int]:
 
 
 def written_errno(descriptor: int, text: str) -> int:
-    try:
-        os.write(descriptor, text.encode())
-    except OSError as error:
-        return error.errno or 0
-    return 0
+    """The write is made by a fork: a kernel that waits in it is told as one that hangs."""
+    reader, writer = os.pipe()
+
+    def write(ready: Callable[[], None]) -> None:
+        try:
+            os.write(descriptor, text.encode())
+            answer = 0
+        except OSError as error:
+            answer = error.errno or 0
+        os.write(writer, bytes([answer]))
+        ready()
+
+    with os.fdopen(reader, "rb") as answers, os.fdopen(writer, "wb"), forked(write):
+        return answers.read(1)[0]
 
 
 @pytest.mark.promise("P3")
