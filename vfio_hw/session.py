@@ -40,6 +40,8 @@ def pytest_line(
     line = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no"]
     # It imports all of Hypothesis when the last test is over, for which a guest needs seconds.
     line += ["-p", "no:hypothesispytest"]
+    # A guest's tests are one after the other: what else would judge the kernel in between?
+    line += ["-p", "no:xdist", "-p", "no:xdist.looponfail"]
     line += [f"--events={events}", f"--seed={seed}"]
     line += ["--ignore=tests_hw/unit", "--ignore=tests_hw/harness"]
     line += ["--ignore=tests_hw/host"]  # they need a machine of their own
