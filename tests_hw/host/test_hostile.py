@@ -1,16 +1,21 @@
 """This file checks that names which devices, processes and users chose do no harm."""
 
+import contextlib
 import ctypes
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests_hw.host.conftest import done, sh
 from vfio_hw.host.forked import forked
+from vfio_hw.host.inventory import functions_of_kind
 from vfio_hw.host.journals import ENDING
+from vfio_hw.host.pci import KINDS
 from vfio_hw.plugin import IN_GUEST
 from vfio_hw.report.events import EventLog
 from vfio_hw.session import PROJECT
@@ -127,6 +132,44 @@ def test_who_may_change_the_directory_of_results_does_not_choose_what_is_written
     assert verdicts == ["passed", "failed"], said
     assert json.loads((old / "race-1.json").read_text())["test"] == "a race"
     assert life.machine() == before and state.names(ENDING) == []
+
+
+@pytest.fixture
+def disguised(scratch, tmp_path):
+    """The disk's controller, of which sysfs says that it is an edu; and the disk's name."""
+    controller, disk = scratch
+    vendor, device = KINDS["edu"]
+    told = (controller.path / "uevent").read_text()
+    told = re.sub(r"PCI_ID=.*", f"PCI_ID={vendor:04X}:{device:04X}", told)
+    lies = {"vendor": f"{vendor:#06x}\n", "device": f"{device:#06x}\n", "uevent": told}
+    with contextlib.ExitStack() as stack:
+        for name, text in lies.items():
+            lie, shown = tmp_path / name, (controller.path / name).resolve()
+            lie.write_text(text)
+            stack.enter_context(done(["mount", "--bind", lie, shown], ["umount", shown]))
+        yield str(controller), disk
+
+
+def test_ids_that_lie_make_no_disk_free_and_no_test_pass(
+    command, disguised, here, ended, life, tmp_path
+):
+    """What a function backs is what the kernel has of it; what it can do is judged."""
+    controller, disk = disguised
+    assert controller in map(str, functions_of_kind("edu"))
+    before = life.machine()
+    sh("mkfs.ext2", "-q", f"/dev/{disk}")
+    (tmp_path / "mounted").mkdir()
+    with done(["mount", f"/dev/{disk}", tmp_path / "mounted"], ["umount", tmp_path / "mounted"]):
+        for words in (["bind", controller], ["run", "--here", f"--device={controller}"]):
+            status, said = command(*words)
+            assert status == 3 and "is mounted on" in said, said
+        assert life.machine() == before
+    process, results = here("tests_hw/contract/test_kinds.py", device=controller)
+    status, said = ended(process)
+    assert status == 1 and fit_to_print(said) and "Traceback" not in said, said
+    verdicts = {each.verdict for each in EventLog(results / "events.jsonl").results()}
+    assert "failed" in verdicts and "error" not in verdicts, said
+    assert life.machine() == before
 
 
 def test_a_driver_is_a_name_and_no_path(command, card):
