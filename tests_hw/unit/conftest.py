@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import shared
+from vfio_hw.host.state import VARIABLE, State
 from vfio_hw.mutate import corpus, variant
 from vfio_hw.mutate.record import SURVIVED, Asked, Record, Verdict
 from vfio_hw.mutate.variant import Variant
@@ -67,6 +68,15 @@ WHOLE = ([SESSION, STARTED, finished("a"), finished("b")], "", Ending.EXITED, 0)
 def replaced(thing, **changes):
     """The guest stays what it is: it is never booted."""
     return thing if isinstance(thing, machine.Guest) else replace(thing, **changes)
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
+    """An empty directory of state, which is the one that is used."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "state"))
+    opened = State()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -6,20 +6,12 @@ from vfio_hw.host import journal, sysfs, target
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.journals import ENDING, found
 from vfio_hw.host.restore import restore
-from vfio_hw.host.state import State
 from vfio_hw.host.target import Target
 
 ADDRESS = "0000:00:05.0"
 PRESENT = Target("present", ADDRESS)
 DRIVER = Target("driver", ADDRESS)
 MODEL = "pci:v00008086d000010D3sv00008086sd0000A01Fbc02sc00i00"
-
-
-@pytest.fixture
-def state(tmp_path):
-    opened = State(tmp_path / "state")
-    yield opened
-    opened.close()
 
 
 class Bus:

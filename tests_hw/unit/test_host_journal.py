@@ -12,15 +12,7 @@ from vfio_hw.host import journal, journals, sysfs
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.journals import ENDING, found, left
 from vfio_hw.host.restore import restore
-from vfio_hw.host.state import State
 from vfio_hw.host.target import Target, alike, target_of
-
-
-@pytest.fixture
-def state(tmp_path):
-    opened = State(tmp_path / "state")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
