@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import os
 import shlex
 import signal
@@ -41,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Started with a standard descriptor closed: nothing else of ours may take its place.
         os.set_inheritable(lowest, True)
     os.close(lowest)
+    # What can not be said in the terminal's encoding is escaped: no command ends half-way for it.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     # argparse would not take options again once it has seen a positional argument.
     end = words.index("--") if "--" in words else len(words)

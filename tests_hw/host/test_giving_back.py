@@ -143,6 +143,22 @@ def test_a_rollback_that_fails_is_told(command, before, monkeypatch, card):
     assert status == 0 and f"restored  {card} driver" in said
 
 
+def test_no_signal_cuts_a_rollback_short(command, before, monkeypatch, state, card):
+    monkeypatch.setattr(binding, "_DEADLINE", 2.0)
+    bridge = next(each for each in functions() if each.class_code >> 8 == 0x0604)
+    looks = Held.target
+
+    def disturbed(held, target):
+        os.kill(os.getpid(), signal.SIGINT)
+        return looks(held, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Held, "target", disturbed)
+        status, said = command("bind", card, bridge, "--force", bridge)
+    assert status == 3 and "did not bind it within 2 s" in said
+    assert (card.driver, state.names(ENDING)) == ("e1000e", [])
+
+
 @pytest.mark.parametrize("by", ["restore", "the next run", "the next bind"])
 def test_a_bind_that_was_killed_is_left_over(command, before, life, state, shared, card, by):
     """Half a group is bound, which no one is to take for what somebody wanted."""

@@ -1,6 +1,9 @@
 """This file checks that what could not be undone after an error is told, too."""
 
 import argparse
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -23,3 +26,18 @@ def test_the_notes_of_an_error_are_printed(monkeypatch, capsys, kind):
         assert cli.main(["list"]) == 3
     told = capsys.readouterr().err.splitlines()
     assert told[-1] == "vfio-hw: failed    0000:00:05.0 driver: it is '' \\x1b[31m"
+
+
+def test_what_a_terminal_can_not_say_is_escaped():
+    program = (
+        "import sys; from vfio_hw import cli\n"
+        "cli.listing.run = lambda args: print('a café') or 0\n"
+        "sys.exit(cli.main(['list']))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout) == (0, b"a caf\\xe9\n"), ended.stderr

@@ -35,7 +35,7 @@ def kept(tmp_path, monkeypatch):
 
 def restored() -> list[int]:
     """``vfio-hw restore``, as root."""
-    return [restore_all(argparse.Namespace())]
+    return [restore_all(argparse.Namespace(dry_run=False))]
 
 
 def in_another_boot(state: State) -> None:

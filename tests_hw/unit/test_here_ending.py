@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from vfio_hw.here.ending import NUMBERS, Ending
+from vfio_hw.here.ending import ANY, ASKING, Ending
 
 
 @pytest.fixture(autouse=True)
@@ -16,14 +16,40 @@ def no_nohup():
     signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("number", NUMBERS)
+def ends_a_process(number: int) -> bool:
+    """One that does nothing about it; one that is stopped goes on, and ends as it would."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        os._exit(0)
+    status = os.waitpid(child, os.WUNTRACED)[1]
+    if os.WIFSTOPPED(status):
+        os.kill(child, signal.SIGCONT)
+        status = os.waitpid(child, 0)[1]
+    return os.WIFSIGNALED(status)
+
+
+CAUGHT = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+
+
+def test_all_that_end_a_process_are_heard_but_those_of_its_own_faults():
+    assert ASKING < ANY
+    ending = {number for number in CAUGHT if ends_a_process(number)}
+    assert ending > ANY
+    of_python = {number for number in ending if signal.getsignal(number) == signal.SIG_IGN}
+    own = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGABRT", "SIGSYS"}
+    assert {signal.Signals(each).name for each in ending - ANY - of_python} == own
+
+
+@pytest.mark.parametrize("number", sorted(ANY))
 def test_the_first_signal_ends_and_the_next_are_told(number, capfd):
     before = signal.getsignal(number)
     with Ending() as ending:
         with pytest.raises(KeyboardInterrupt), ending.heeded():
             os.kill(os.getpid(), number)
         assert capfd.readouterr().err == ""
-        for each in NUMBERS:
+        for each in ANY:
             os.kill(os.getpid(), each)
             assert capfd.readouterr().err.count("restoring; ") == 1
         with pytest.raises(KeyboardInterrupt), ending.heeded():

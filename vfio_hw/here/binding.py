@@ -8,12 +8,14 @@ from pathlib import Path
 from vfio_hw.errors import HarnessError
 from vfio_hw.here import earlier, running
 from vfio_hw.here.ending import Ending
-from vfio_hw.here.telling import tell
+from vfio_hw.here.telling import rehearse, tell
 from vfio_hw.host import journals, modules
 from vfio_hw.host.guard import guarded
 from vfio_hw.host.held import Held, in_words
+from vfio_hw.host.journals import Found
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.rehearsal import rehearsed
 from vfio_hw.host.restore import restore
 from vfio_hw.host.safety import Refusal, Safety
 from vfio_hw.host.state import State
@@ -21,6 +23,7 @@ from vfio_hw.host.sysfs import attribute
 from vfio_hw.host.taking import must_exist, plan, take, taken_along, with_their_groups
 from vfio_hw.host.target import Target
 from vfio_hw.host.text import printable
+from vfio_hw.host.undoable import Wanted
 
 _DEADLINE = 20.0
 _PATIENCE = 10.0  # for the last write of a run that was killed
@@ -40,7 +43,7 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     parser.add_argument("addresses", nargs="+", metavar="ADDRESS", help="0000:3b:00.0")
     parser.add_argument("--driver", default="vfio-pci", help="default: %(default)s")
-    parser.add_argument("--dry-run", action="store_true", help="print each write, and make none")
+    _add_dry_run(parser)
     parser.add_argument(
         "--force",
         action="append",
@@ -58,6 +61,7 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         epilog="Exit status: 0 all are as they were; 3 something could not be put back.",
     )
     parser.add_argument("addresses", nargs="+", metavar="ADDRESS", help="0000:3b:00.0")
+    _add_dry_run(parser)
     parser.set_defaults(function=unbind)
     parser = commands.add_parser(
         "restore",
@@ -66,7 +70,12 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         " undone, unless somebody has changed the same since, or has the device open.",
         epilog="Exit status: 0 nothing is left over; 3 something could not be put back.",
     )
+    _add_dry_run(parser)
     parser.set_defaults(function=restore_all)
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="print each write, and make none")
 
 
 def bind(args: argparse.Namespace) -> int:
@@ -74,9 +83,7 @@ def bind(args: argparse.Namespace) -> int:
     _need_root("binding")
     if args.dry_run:
         functions, _ = _checked(args, Safety(claim=False))
-        for path, text in plan(functions, args.driver):
-            print(printable(f"write {text!r} to {path}"))
-        return _DONE
+        return rehearse(plan(functions, args.driver))
     state = State()
     with machine_locked(state):
         if tell(earlier.undone(state)):
@@ -91,8 +98,8 @@ def bind(args: argparse.Namespace) -> int:
         functions, going = _checked(args, Safety())
         before = [function.driver for function in functions]
         # Who begins to use one while the others are taken keeps it, and the others come back.
-        with Ending() as ending, ending.heeded(), guarded(args.force):
-            take(state, functions, args.driver, _DEADLINE)
+        with Ending() as ending, guarded(args.force):
+            take(state, functions, args.driver, _DEADLINE, heeded=ending.heeded)
     for function, old in zip(functions, before, strict=True):
         is_now = f"gone with its physical function, {old or 'no driver'} had it"
         if function not in going:
@@ -167,13 +174,11 @@ def unbind(args: argparse.Namespace) -> int:
                     " give back"
                 )
         _must_not_be_held(functions)
-        with Ending():
-            return tell(
-                restore(
-                    state,
-                    lambda found, target: found.purpose == "bind" and _is_of(target, functions),
-                )
-            )
+
+        def wanted(found: Found, target: Target) -> bool:
+            return found.purpose == "bind" and _is_of(target, functions)
+
+        return _undo(state, args.dry_run, wanted)
 
 
 def _must_not_be_held(functions: Iterable[PciFunction]) -> None:
@@ -195,11 +200,18 @@ def restore_all(args: argparse.Namespace) -> int:
     _need_root("restoring")
     state = State()
     with machine_locked(state, _PATIENCE):
-        running.settle(state)
+        if not args.dry_run:
+            running.settle(state)
         if not journals.left(state):
             print("nothing is left over")
-        with Ending():
-            return tell(restore(state))
+        return _undo(state, args.dry_run)
+
+
+def _undo(state: State, dry: bool, wanted: Wanted = lambda found, target: True) -> int:
+    if dry:
+        return rehearse(rehearsed(state, wanted))
+    with Ending():
+        return tell(restore(state, wanted))
 
 
 def _is_of(target: Target, functions: list[PciFunction]) -> bool:

@@ -10,8 +10,9 @@ from vfio_hw.here.pstore import last_words
 from vfio_hw.here.running import Running
 from vfio_hw.here.telling import tell
 from vfio_hw.host import journals
-from vfio_hw.host.restore import Outcome, restore
+from vfio_hw.host.restore import restore
 from vfio_hw.host.state import State
+from vfio_hw.host.undoable import Outcome
 from vfio_hw.oracle.splats import splats
 from vfio_hw.report.events import EventLog, Result, opened
 

@@ -3,11 +3,20 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+#: What a person, a service manager or a terminal that goes sends to end a process.
+ASKING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
+# Those that do not end a process: signal(7). Python ignores SIGPIPE and SIGXFSZ.
+_HARMLESS = frozenset({signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGCONT})
+_HARMLESS |= {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGURG, signal.SIGWINCH}
+# Of what the process itself has done; Python could not go on after one.
+_FAULTS = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP})
+_FAULTS |= {signal.SIGABRT, signal.SIGSYS}
+#: All that would end a process and can be caught: batch systems warn with SIGUSR1 and SIGXCPU.
+ANY = frozenset(signal.valid_signals()) - _HARMLESS - _FAULTS - {signal.SIGKILL, signal.SIGSTOP}
 _SAID = b"vfio-hw: restoring; the machine is being put back as it was, and no signal ends that\n"
 
 
@@ -16,17 +25,20 @@ class Ending:
 
     A context manager; the handlers that were there before are back after it. A fork of this process
     has no share in it: there each signal is a KeyboardInterrupt.
+
+    :param numbers: of the signals.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Collection[int] = ANY) -> None:
+        self._numbers = numbers
         self._pid = os.getpid()
         self._came = self._heeding = False
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         # Of these nohup ignores the one, and is heeded.
         nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-        wanted = [each for each in NUMBERS if not (nohup and each == signal.SIGHUP)]
+        wanted = [each for each in self._numbers if not (nohup and each == signal.SIGHUP)]
         self._before = {number: signal.signal(number, self._heard) for number in wanted}
         return self
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from vfio_hw.here import earlier, running
-from vfio_hw.here.ending import Ending
+from vfio_hw.here.ending import ASKING, Ending
 from vfio_hw.here.rights import must_suffice
 from vfio_hw.here.taken import must_be_takeable, take_for_a_run
 from vfio_hw.here.telling import tell
@@ -55,7 +55,8 @@ class Session:
                 running.must_be_trusted(self._state)
             started = lock.inherited(self._state) is not None
             stack.enter_context(machine_locked(self._state))
-            ending = stack.enter_context(Ending())
+            # Tests have a use for the others.
+            ending = stack.enter_context(Ending(ASKING))
             if not started:
                 earlier.must_be_undone(self._state)
                 must_be_takeable(named, forced)

@@ -2,11 +2,24 @@
 
 from collections.abc import Iterable
 
-from vfio_hw.host.restore import Outcome
+from vfio_hw.host.rehearsal import Write
 from vfio_hw.host.text import printable
+from vfio_hw.host.undoable import Outcome
 from vfio_hw.report import terminal
 
 _DONE, _FAILED = 0, 3
+
+
+def rehearse(planned: Iterable[Outcome | Write]) -> int:
+    """Print each write that would be made, and what would not be put back; the exit status."""
+    failed = False
+    for each in planned:
+        if isinstance(each, Outcome):
+            print(printable(str(each)))
+            failed |= each.word == "failed"
+        else:
+            print(printable(f"write {each[1]!r} to {each[0]}"))
+    return _FAILED if failed else _DONE
 
 
 def tell(outcomes: Iterable[Outcome]) -> int:

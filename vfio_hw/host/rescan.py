@@ -9,7 +9,7 @@ from vfio_hw.host import sysfs
 from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.sysfs import attribute, names_in, write
 
-_BUSES = Path("/sys/class/pci_bus")
+BUSES = Path("/sys/class/pci_bus")
 _BUS = Path("/sys/bus/pci")
 
 
@@ -18,7 +18,7 @@ def rescan_bus_of(
     deadline: float,
     *,
     override: str | None = None,
-    buses: Path = _BUSES,
+    buses: Path = BUSES,
     pci: Path = _BUS,
 ) -> None:
     """Look anew for the functions of the bus that this address is on, and of those below it.

@@ -5,43 +5,35 @@ device that left its bus and came back is not the one that was changed, unless i
 us, and after a reboot nothing of a change is left.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import journal, journals
 from vfio_hw.host.binding import FOR_EACH_VIRTUAL, rebind, set_driver_override
 from vfio_hw.host.blocking import write_with_deadline
-from vfio_hw.host.departed import BY_DRIVERS, Departed
+from vfio_hw.host.departed import Departed
 from vfio_hw.host.guard import InUse, must_be_idle
-from vfio_hw.host.held import Held, in_words
+from vfio_hw.host.held import Held
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.journals import Found
 from vfio_hw.host.openers import Opening
 from vfio_hw.host.pci import PciFunction, is_vfio
-from vfio_hw.host.record import Record
 from vfio_hw.host.rescan import rescan_bus_of
 from vfio_hw.host.state import State
 from vfio_hw.host.sysfs import attribute
-from vfio_hw.host.target import Target, alike, function_of
+from vfio_hw.host.target import Target, alike
+from vfio_hw.host.undoable import (
+    BOOTED,
+    Outcome,
+    Wanted,
+    lost_with_its_state,
+    not_ours,
+    open_in,
+    turn,
+)
 
 _DEADLINE = 20.0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one target: ``restored``, ``left`` (it is not ours any more) or ``failed``."""
-
-    target: Target
-    word: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.word:<8}  {self.target}: {self.text}"
-
-
-Wanted = Callable[[Found, Target], bool]
 
 
 def restore(state: State, wanted: Wanted = lambda found, target: True) -> Iterator[Outcome]:
@@ -54,7 +46,7 @@ def restore(state: State, wanted: Wanted = lambda found, target: True) -> Iterat
     for found in reversed(_all_told(state)):
         if found.boot != journals.boot():
             for target in (each for each, record in found.records.items() if record.ours):
-                yield Outcome(target, "left", "the machine was booted since, so nothing is left")
+                yield Outcome(target, "left", BOOTED)
             state.remove(found.name)
             continue
         opened = Journal.taken_up(state, found)
@@ -89,22 +81,10 @@ def _all_told(state: State) -> list[Found]:
 def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
     # Who is killed from here on has left what is half undone, and is to be undone whole.
     opened.unwant(target for target in opened.records if wanted(found, target))
-    for turn in range(3):
-        targets = [each for each in reversed(opened.records) if _turn(opened, each) == turn]
-        yield from _each_undone(opened, found, [each for each in targets if wanted(found, each)])
-
-
-def _turn(opened: Journal, target: Target) -> int | None:
-    """When it is to be put back; None: not while the driver that it had is not.
-
-    What has left its bus is brought back first: only then can be told what has become of it. What
-    drivers set comes last, when the old one has the function again.
-    """
-    if target.kind == "present":
-        return 0
-    if not target.name.endswith(f"/{BY_DRIVERS}"):
-        return 1
-    return None if Target("driver", function_of(target) or "") in opened.records else 2
+    for number in range(3):
+        turns = {each: turn(opened.records, each) for each in reversed(opened.records)}
+        targets = [each for each in turns if turns[each] == number and wanted(found, each)]
+        yield from _each_undone(opened, found, targets)
 
 
 def _each_undone(opened: Journal, found: Found, targets: Sequence[Target]) -> Iterator[Outcome]:
@@ -113,7 +93,7 @@ def _each_undone(opened: Journal, found: Found, targets: Sequence[Target]) -> It
     # its override is set for a moment.
     for target in targets:
         record = opened.records[target]
-        why = _not_ours(target, record, opened.departed)
+        why = not_ours(target, record, opened.departed, target.value())
         if why is None:
             ours.append((target, record.old))
             continue
@@ -124,7 +104,7 @@ def _each_undone(opened: Journal, found: Found, targets: Sequence[Target]) -> It
     for target, old in ours:
         # Nothing of a device that is open is touched: the kernel would wait for who has it.
         if holders := held.target(target):
-            yield Outcome(target, "failed", _open_in(holders))
+            yield Outcome(target, "failed", open_in(holders))
             continue
         value = target.value()
         try:
@@ -146,45 +126,16 @@ def _each_undone(opened: Journal, found: Found, targets: Sequence[Target]) -> It
         yield Outcome(target, "restored", f"{value!r} -> {old!r}")
 
 
-def _open_in(holders: Sequence[Opening]) -> str:
-    return f"it is open in {in_words(holders)}: end that process, then vfio-hw restore"
-
-
 def _why(error: Exception, holders: Sequence[Opening]) -> str:
     """In one line; and who has the device open, when the kernel waits for them."""
     text = str(error).partition("\n")[0]
-    return f"{text}; {_open_in(holders)}" if holders and isinstance(error, KernelSplat) else text
-
-
-def _not_ours(target: Target, record: Record, departed: Departed) -> str | None:
-    """Why a target is not to be put back, "" when it is as it was; None: it is ours to put back."""
-    value, brought_back = target.value(), departed.brought_back(target, record)
-    if value is None or not (brought_back or target.identity() == record.identity):
-        if not record.ours:
-            return ""
-        return "it went away since, and what is there now is another one"
-    if value == record.old:
-        return ""
-    if any(alike(value, each) for each in record.ours) or "default" in record.ours:
-        return None
-    if not departed.theirs(target, record) if brought_back else _by_driver(target, record):
-        return None
-    ours = " or ".join(repr(each) for each in sorted(record.ours)) or "nothing"
-    return f"somebody has set it to {value!r} since, and we had set it to {ours}"
-
-
-def _by_driver(target: Target, record: Record) -> bool:
-    """We have not set it: it was noted because the driver was about to change, which has."""
-    return target.name.endswith(f"/{BY_DRIVERS}") and not record.ours
+    return f"{text}; {open_in(holders)}" if holders and isinstance(error, KernelSplat) else text
 
 
 def _put_back(target: Target, old: str) -> None:
     if target.kind == "mdev":
         if old:
-            raise HarnessError(
-                f"it was there before, of type {old}, and was removed: its state is lost, create it"
-                " anew"
-            )
+            raise HarnessError(lost_with_its_state(old))
         write_with_deadline(Path("/sys/bus/mdev/devices") / target.name / "remove", "1", _DEADLINE)
     elif target.kind == "present":
         rescan_bus_of(target.name, _DEADLINE)

@@ -91,7 +91,7 @@ def write(path: Path, text: str) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(descriptor, text.encode())
+            os.write(descriptor, os.fsencode(text))
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -1,6 +1,8 @@
 """Taking whole IOMMU groups from their drivers: all functions of them, or none."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
@@ -53,6 +55,7 @@ def take(
     deadline: float,
     *,
     purpose: str = "bind",
+    heeded: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> None:
     """Bind all of them to ``driver``; when one fails, those before it are given back.
 
@@ -61,11 +64,12 @@ def take(
 
     :param deadline: seconds for each function.
     :param purpose: of the journal.
+    :param heeded: wraps the taking, and not the giving back: what may interrupt the one.
     """
     kept = Journal.begun(state, purpose)
     going = taken_along(functions, driver)
     try:
-        with journal.kept(kept):
+        with heeded(), journal.kept(kept):
             for function in functions:
                 if function.driver != driver and virtual_functions(function):
                     disable_virtual_functions(function, deadline)

@@ -53,7 +53,7 @@ class Writer:
     def begin(self, path: Path, text: str) -> None:
         """Ask for a write: the answers are ``STARTED`` and ``ENDED``."""
         with contextlib.suppress(OSError):  # it ended, and its answer is that there is none
-            self._channel.sendall(os.fsencode(path) + b"\0" + text.encode())
+            self._channel.sendall(os.fsencode(path) + b"\0" + os.fsencode(text))
 
     def answer(self, size: int, deadline: float) -> bytes | None:
         """The next answer, b"" when the child is gone, None when the deadline passed."""

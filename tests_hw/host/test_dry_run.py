@@ -1,0 +1,114 @@
+"""This file checks that --dry-run tells each write that is made without it, and makes none."""
+
+import os
+import re
+import signal
+
+import pytest
+
+from vfio_hw.host import journal, sysfs
+from vfio_hw.host.binding import set_driver_override
+from vfio_hw.host.forked import forked
+from vfio_hw.host.inventory import functions
+from vfio_hw.host.journal import Journal
+from vfio_hw.host.mdev import type_by_id
+from vfio_hw.vfio.opened import opened
+
+
+def lines(writes: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """These, of each path what follows the last name of a function: it can be entered two ways."""
+    return [(re.sub(r".*/(?=[0-9a-f]{4}:[0-9a-f]{2}:)", "", path), text) for path, text in writes]
+
+
+def told(said: str) -> list[tuple[str, str]]:
+    """The writes that were told of, but for those of which only the function itself can tell."""
+    words = [each for each in said.splitlines() if not each.startswith("later ")]
+    found = [re.fullmatch(r"write '(.*)' to (/.*)", each) for each in words]
+    assert all(found), said
+    return lines([(each[2], each[1]) for each in found if each])
+
+
+@pytest.fixture
+def dry(command, writes):
+    """What a command tells of its writes in advance, and those that it makes then."""
+
+    def run(*words):
+        del writes[:]
+        status, said = command(*words, "--dry-run")
+        assert (status, writes) == (0, []), said
+        planned = told(said)
+        status, said = command(*words)
+        assert status == 0, said
+        return planned, lines(writes)
+
+    return run
+
+
+def test_a_group_is_bound_and_given_back_as_was_told(before, dry, shared):
+    planned, made = dry("bind", shared[1])
+    assert planned == made and len(made) == 5
+    planned, made = dry("unbind", shared[1])
+    assert planned == made and len(made) == 7
+    assert [each.driver for each in shared] == [None, "e1000e"]
+
+
+def test_what_was_set_before_is_given_back_as_was_told(before, dry, card):
+    """An override, and that the card may sleep."""
+    power = sysfs.attribute(card.path / "power/control")
+    set_driver_override(card, "e1000e")
+    sysfs.write(card.path / "power/control", "auto")
+    try:
+        dry("bind", card)
+        planned, made = dry("unbind", card)
+        assert planned == made
+        assert sysfs.attribute(card.path / "power/control") == "auto"
+    finally:
+        set_driver_override(card, None)
+        sysfs.write(card.path / "power/control", power)
+
+
+def test_virtual_functions_are_given_back_as_was_told(before, dry, life):
+    physical = life.controller_with_virtual_functions()
+    sysfs.write(physical.path / "sriov_numvfs", "2")
+    try:
+        planned, made = dry("bind", physical)
+        assert planned == made and any("numvfs" in path for path, _ in made)
+        planned, made = dry("unbind", physical)
+        assert planned == made and any("numvfs" in path for path, _ in made)
+    finally:
+        sysfs.write(physical.path / "sriov_numvfs", "0")
+
+
+def test_what_a_killed_run_has_left_is_undone_as_was_told(before, life, state, dry, card, edu):
+    """The card off its bus, the edu bound, a mediated device: in two journals, of a bind too."""
+    dry("bind", card)
+
+    def lives():
+        with journal.kept(Journal.begun(state, "run")):
+            sysfs.write(card.path / "remove", "1")
+            set_driver_override(edu, "vfio-pci")
+            type_by_id("mtty-1").create()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    life.ended(life.forked(lives))
+    assert not card.exists
+    planned, made = dry("restore")
+    assert planned == made and any("rescan" in path for path, _ in made)
+    assert (card.driver, edu.driver_override) == ("e1000e", None)
+
+
+def test_what_can_not_be_given_back_is_told(command, before, writes, card):
+    """And nothing is written, or noted: what is done after is done whole."""
+    command("bind", card)
+
+    def holding(ready):
+        with opened(card.address, "iommufd"):
+            ready()
+
+    with forked(holding) as pid:
+        del writes[:]
+        for words in (["restore"], ["unbind", card]):
+            status, said = command(*words, "--dry-run")
+            assert status == 3 and f"pid {pid} (" in said and writes == []
+    assert command("unbind", card)[0] == 0
+    assert card in functions() and card.driver == "e1000e"

@@ -1,0 +1,145 @@
+"""What undoing would write now, for who wants to see it first; nothing is written, or noted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vfio_hw.host import journals
+from vfio_hw.host import target as targets
+from vfio_hw.host.departed import LOST, Departed
+from vfio_hw.host.held import Held
+from vfio_hw.host.journals import Found
+from vfio_hw.host.record import Record
+from vfio_hw.host.rescan import BUSES
+from vfio_hw.host.state import State
+from vfio_hw.host.sysfs import attribute
+from vfio_hw.host.target import Target, function_of
+from vfio_hw.host.undoable import (
+    BOOTED,
+    Outcome,
+    Wanted,
+    lost_with_its_state,
+    not_ours,
+    open_in,
+    turn,
+)
+
+Write = tuple[Path, str]
+_OVERRIDE = "driver_override"
+# What power/control is when vfio-pci of some kernels has let go.
+_AFTER_A_DRIVER = "on"
+
+
+def rehearsed(
+    state: State, wanted: Wanted = lambda found, target: True
+) -> Iterator[Outcome | Write]:
+    """What :func:`vfio_hw.host.restore.restore` would do now, in its order.
+
+    The machine's lock is held meanwhile, by the caller.
+
+    :returns: the writes to sysfs; the outcome of what would be left, or fail.
+    """
+    rehearsal = _Rehearsal(state)
+    for found in reversed(rehearsal.left):
+        yield from rehearsal.of(found, wanted)
+
+
+class _Rehearsal:
+    """The machine as it would be by now: what was put back before has its old value."""
+
+    def __init__(self, state: State) -> None:
+        self.left = journals.left(state)
+        ours = [each for each in self.left if each.boot == journals.boot()]
+        models = {name: model for each in ours for name, model in each.departed.models.items()}
+        self._departed = Departed(models)
+        self._held = Held()
+        self._put: dict[Target, str] = {}
+        self._returned: set[str] = set()
+
+    def of(self, found: Found, wanted: Wanted) -> Iterator[Outcome | Write]:
+        """What would be done about one journal."""
+        if found.boot != journals.boot():
+            for target in (each for each, record in found.records.items() if record.ours):
+                yield Outcome(target, "left", BOOTED)
+            return
+        chosen = [each for each in reversed(found.records) if wanted(found, each)]
+        # What waits for its driver comes when that has it again: last.
+        turns = {each: turn(found.records, each) for each in chosen}
+        for number in (0, 1, None, 2):
+            for target in (each for each in chosen if turns[each] == number):
+                yield from self._target(target, found.records[target], number is None)
+
+    def _target(self, target: Target, record: Record, by_driver: bool) -> Iterator[Outcome | Write]:
+        why = self._why_not(target, record)
+        if by_driver and Target("driver", function_of(target) or "") in self._put:
+            why = "" if record.old == _AFTER_A_DRIVER else None
+        if function_of(target) in self._returned and self._fresh(target) is None:
+            text = f"set to {record.old!r}, unless it has that when the function is back"
+            yield Outcome(target, "later", text)
+        elif why is None and (holders := self._held.target(target)):
+            yield Outcome(target, "failed", open_in(holders))
+        elif why is None and target.kind == "mdev" and record.old:
+            yield Outcome(target, "failed", lost_with_its_state(record.old))
+        elif why is None:
+            yield from self._writes(target, record.old)
+            self._put[target] = record.old
+        elif why:
+            yield Outcome(target, "left", why)
+
+    def _why_not(self, target: Target, record: Record) -> str | None:
+        """As not_ours(); what is not on its bus yet will have what a function has there."""
+        address = function_of(target)
+        if address not in self._returned:
+            return not_ours(target, record, self._departed, self._value(target))
+        return "" if record.old == self._put.get(target, self._fresh(target)) else None
+
+    def _fresh(self, target: Target) -> str | None:
+        """What it is of a function that has just come to its bus; None: that differs."""
+        name = target.name.partition(f"/{function_of(target)}/")[2]
+        return "" if target.kind == "driver" else LOST.get(name)
+
+    def _value(self, target: Target) -> str | None:
+        return self._put[target] if target in self._put else target.value()
+
+    def _writes(self, target: Target, old: str) -> Iterator[Write]:
+        path = Path(target.name)
+        if target.kind == "mdev":
+            yield targets.MDEV / target.name / "remove", "1"
+        elif target.kind == "present":
+            self._returned.add(target.name)
+            yield from _rescan(target.name)
+        elif target.kind == "driver":
+            yield from self._driver(target, old)
+        else:
+            if path.name == "sriov_numvfs" and "0" not in (old, self._value(target)):
+                yield path, "0"
+            yield path, old
+
+    def _override(self, address: str) -> str:
+        """By the end of its path, which can not be resolved while the function is gone."""
+        own = f"/{address}/{_OVERRIDE}"
+        put = [value for target, value in self._put.items() if target.name.endswith(own)]
+        now = Target("attribute", str(targets.PCI / address / _OVERRIDE))
+        return put[-1] if put else now.value() or ""
+
+    def _driver(self, target: Target, old: str) -> Iterator[Write]:
+        function = targets.PCI / target.name
+        path, override = function / _OVERRIDE, self._override(target.name)
+        if old and override != old:
+            yield path, old
+        if self._value(target):
+            yield function / "driver" / "unbind", target.name
+        if old:
+            yield targets.PCI.parent / "drivers_probe", target.name
+            if override != old:
+                yield path, override
+
+
+def _rescan(address: str) -> Iterator[Write]:
+    """Those of rescan_bus_of()."""
+    switch = targets.PCI.parent / "drivers_autoprobe"
+    probes = attribute(switch) == "1"
+    if probes:
+        yield switch, "0"
+    yield BUSES / address.rpartition(":")[0] / "rescan", "1"
+    if probes:
+        yield switch, "1"
