@@ -1,7 +1,6 @@
 """What a run was asked for, as its record holds it for another that goes on with it."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from vfio_hw import guest
 from vfio_hw.errors import HarnessError
 from vfio_hw.report.events import EventLog
+from vfio_hw.trust import must_be_ours
 
 # The options of `run` beside those of the guest; --results and --resume are where, not what.
 _OPTIONS = (
@@ -53,14 +53,9 @@ def begun(directory: Path) -> dict[str, Any]:
         are options of pytest, which run code.
     """
     try:
-        for path in (directory, directory / "events.jsonl"):
-            status = path.lstat()
-            if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-                raise HarnessError(
-                    f"{path} is not this user's alone, so what it asks for may be somebody else's:"
-                    f" go on as user {status.st_uid}, or begin anew without --resume"
-                )
-        first = next(EventLog(directory / "events.jsonl").read(), {})
+        record = directory / "events.jsonl"
+        must_be_ours(record, "what it asks for", "begin anew without --resume")
+        first = next(EventLog(record).read(), {})
         return {key: first[key] for key in ("kernels", "guest", "options")}
     except (OSError, KeyError, TypeError):
         raise HarnessError(

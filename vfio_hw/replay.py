@@ -9,6 +9,7 @@ from vfio_hw.race.again import Recorded
 from vfio_hw.report import terminal
 from vfio_hw.report.events import EventLog
 from vfio_hw.session import PROJECT, results_directory
+from vfio_hw.trust import must_be_ours
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,7 +39,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def replay(args: argparse.Namespace) -> int:
     """Run it and return the exit status.
 
-    :raises HarnessError: the file is none, or is of another kernel than the one that would run.
+    :raises HarnessError: the file is none, is of another kernel than the one that would run, or
+        not ours alone and no kernel is named.
     """
     file = guest.visible(args.file)
     recorded = Recorded.read(file)
@@ -84,10 +86,16 @@ def replay(args: argparse.Namespace) -> int:
 
 
 def _as_recorded(args: argparse.Namespace, recorded: Recorded) -> None:
-    """Fill in what no option has said: as the guest was in which it failed, or as any is."""
+    """Fill in what no option has said: as the guest was in which it failed, or as any is.
+
+    :raises HarnessError: that is no guest, or has a kernel that others may have written there.
+    """
     of_kernel = ("kernel", "modules", "patch")
     # A kernel that is named is not the one that was patched, or had these modules.
     alone = any(getattr(args, name) for name in of_kernel)
+    if recorded.guest and not alone:
+        # A kernel tree has a Makefile, which is run; so is what a patch makes of one.
+        must_be_ours(recorded.path, "the kernel that it names", "name one with --kernel")
     defaults = {"kernel": guest.DEFAULT_KERNEL, "modules": None, "patch": [], **guest.MACHINE}
     try:
         given = {**defaults, **(guest.checked(recorded.guest) if recorded.guest else {})}

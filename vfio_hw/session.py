@@ -13,6 +13,7 @@ from vfio_hw import guest, plan
 from vfio_hw.errors import HarnessError
 from vfio_hw.plan import Plan
 from vfio_hw.report.events import PORT
+from vfio_hw.trust import led_by_others
 from vfio_hw.vm.machine import Guest
 
 PROJECT = Path(__file__).parents[1]
@@ -102,7 +103,8 @@ def with_plan(machine: Guest, line: Sequence[str], release: str, out: Path) -> t
 def results_directory(wanted: Path | None, prefix: str = "") -> Path:
     """A new directory for the record: the wanted one, or results/PREFIX and the time.
 
-    :raises HarnessError: it exists already, can not be made, or a guest would not see it.
+    :raises HarnessError: it exists already, can not be made, a guest would not see it, or others
+        could put another one in its place.
     """
     stamp = prefix + datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     # Two runs may begin in the same second.
@@ -110,9 +112,12 @@ def results_directory(wanted: Path | None, prefix: str = "") -> Path:
     for out in (
         [guest.visible(wanted)] if wanted else [PROJECT / "results" / name for name in names]
     ):
+        _must_be_let_alone(out)
         try:
             # Nobody else can put a link there, whatever this user's umask is.
-            out.mkdir(mode=0o755, parents=True)
+            for parent in reversed(out.parents):
+                parent.mkdir(mode=0o755, exist_ok=True)
+            out.mkdir(mode=0o755)
         except FileExistsError:
             continue
         except PermissionError as error:
@@ -120,5 +125,14 @@ def results_directory(wanted: Path | None, prefix: str = "") -> Path:
                 f"the results can not be kept in {out}: {error.strerror}; name another directory"
                 " with --results"
             ) from None
+        _must_be_let_alone(out)  # also what was not yet there
         return out
     raise HarnessError(f"{wanted} exists already: name a new directory with --results")
+
+
+def _must_be_let_alone(out: Path) -> None:
+    if reason := led_by_others(out.parent):
+        raise HarnessError(
+            f"the results can not be kept in {out}: {reason}, so others could lead them elsewhere;"
+            " name with --results a directory below those of this user or root, or in /tmp"
+        )

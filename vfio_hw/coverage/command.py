@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vfio_hw import guest, run
+from vfio_hw.asked import begun
 from vfio_hw.coverage import collect, counts, gcov, table
 from vfio_hw.coverage.counts import Coverage
 from vfio_hw.errors import HarnessError
@@ -90,6 +91,7 @@ def coverage(args: argparse.Namespace) -> int:
         return run.USAGE
     if args.resume:
         out = guest.visible(args.resume)
+        begun(out)  # where others may write, nothing is told either
     else:
         _require_counters(args)
         out = results_directory(args.results, "coverage-")

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.report.events import opened, readable
+from vfio_hw.trust import must_be_ours
 
 CLEAN = "clean"
 DETECTED, SURVIVED, UNCLEAR = "detected", "survived", "unclear"
@@ -66,10 +68,12 @@ class Record:
     def asked(self) -> Asked:
         """What the run was asked for.
 
-        :raises HarnessError: there is no run in this directory.
+        :raises HarnessError: there is no run in this directory, or others can have written what it
+            asks for: a kernel to build, mutants and options of pytest, which run code.
         """
         try:
-            with self._path.open() as file:
+            must_be_ours(self._path, "what it asks for", "begin anew without --resume")
+            with open(self._path, opener=readable) as file:
                 return Asked(**json.loads(file.readline()))
         except (OSError, ValueError, TypeError):
             raise HarnessError(
@@ -94,7 +98,7 @@ class Record:
         return verdicts
 
     def _append(self, data: dict[str, object]) -> None:
-        with self._path.open("a+b") as file:
+        with open(self._path, "a+b", opener=opened) as file:
             # A line that was cut short is ended first, or it would take this one with it.
             if file.tell():
                 file.seek(-1, os.SEEK_END)

@@ -117,7 +117,7 @@ class Memories:
                 )
         for memory in self._all:
             for at, other in memory.pointers:
-                lines.append(f"\tput({memory.name} + {at}, (long){other.name}, 8);")
+                lines.append(f"\tput({memory.name} + {int(at)}, (long){other.name}, 8);")
             for at, where in memory.pages:
                 lines.append(f"\tput({memory.name} + {at}, {where}, 8);")
         for number, page in enumerate(self._pages):
@@ -129,7 +129,7 @@ class Memories:
     def _copies(self, name: str, about: Mapping[str, int]) -> Iterator[Copy]:
         for at, slot in about.items():
             size = 8 if self._slots[slot]["mapping"] else 4
-            yield Copy(f"{name} + {at}", self._names[slot], size)
+            yield Copy(f"{name} + {int(at)}", self._names[slot], size)
 
 
 def string(text: str) -> str:

@@ -1,6 +1,7 @@
 """How a C program has the device again that a race is about."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,8 @@ static void give_back(void)
 """
 
 
+# What devices, drivers, types and calls are called.
+_WORD = re.compile(r"\w[\w.:+-]*", re.ASCII)
 _KVM = b"/dev/kvm\0".hex()
 
 
@@ -111,6 +114,7 @@ def scene(file: Mapping[str, Any]) -> SceneCode:
     """For the device that a failure file names.
 
     :raises HarnessError: it names none, and its programs are about one.
+    :raises ValueError: what it names is no name.
     """
     device = file.get("device")
     if device is None:
@@ -120,6 +124,7 @@ def scene(file: Mapping[str, Any]) -> SceneCode:
                 " use vfio-hw replay"
             )
         return SceneCode(_NONE, "It needs no device.")
+    device = {key: word(value) for key, value in device.items()}
     if device["bus"] == "mdev":
         code = _MDEV.format(**device, modprobe=_modprobe(file, device["parent"]))
         return SceneCode(code, f"It creates an mdev of type {device['type']}: as root.")
@@ -128,3 +133,13 @@ def scene(file: Mapping[str, Any]) -> SceneCode:
         f"It binds {device['name']}, which is of kind {device['kind']}, to {device['driver']}: as"
         " root.",
     )
+
+
+def word(text: str) -> str:
+    """A name, as it goes into the program's code and its command lines.
+
+    :raises ValueError: it is none, and could be code of somebody else's.
+    """
+    if not _WORD.fullmatch(text):
+        raise ValueError(f"{text!r} is no name")
+    return text

@@ -8,11 +8,12 @@ from typing import Any
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.host.injection import SETTINGS
+from vfio_hw.host.text import printable, printable_lines
 from vfio_hw.race.again import WIDTHS, Recorded
 from vfio_hw.race.edge import NEAR_NS
 from vfio_hw.repro.memory import Memories, string
 from vfio_hw.repro.refusals import why_not
-from vfio_hw.repro.scenes import scene
+from vfio_hw.repro.scenes import scene, word
 
 _HERE = Path(__file__).parent
 _MIDDLE = """\
@@ -43,7 +44,7 @@ def written(recorded: Recorded) -> str:
         raise HarnessError(f"{recorded.path}: {reason}: use vfio-hw replay")
     try:
         return _Writer(recorded.content, recorded.most_rounds, recorded.offsets_ns).text()
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise HarnessError(
             f"{recorded.path} is damaged: a part of its programs can not be read ({error!r}): take"
             " another copy"
@@ -74,13 +75,13 @@ class _Writer:
         offsets = _offsets(file) if self._offsets_ns is None else self._offsets_ns
         settings = () if file["nth"] is None else SETTINGS.items()
         legal = [" / ".join(outcome) for outcome in file["legal"]]
-        pids = [-1 if actor["pid"] is None else actor["pid"] for actor in actors]
+        pids = [-1 if actor["pid"] is None else int(actor["pid"]) for actor in actors]
         parts = {
-            "TITLE": " against ".join(actor["name"] for actor in actors),
-            "KERNEL": file["kernel"],
-            "TEST": file["test"],
+            "TITLE": _comment(" against ".join(actor["name"] for actor in actors)),
+            "KERNEL": _comment(file["kernel"]),
+            "TEST": _comment(file["test"]),
             "COMPLAINT": _comment(file["complaint"] or "not known: the kernel died of it"),
-            "NEEDS": scene(file).needs,
+            "NEEDS": _comment(scene(file).needs),
             "ROUNDS": self._rounds or _ROUNDS,
             "DEADLINE": max(DEADLINE, math.ceil(file["deadline"])),
             "NEAR_NS": NEAR_NS,
@@ -103,10 +104,10 @@ class _Writer:
             "SETUP_NAMES": ", ".join(f"setup_{i}" for i in range(len(actors))),
             "ACTOR_NAMES": ", ".join(string(actor["name"]) for actor in actors),
             "PROCESSES": ", ".join(str(int(actor["process"])) for actor in actors),
-            "POLICIES": ", ".join(f"SCHED_{actor['policy'].upper()}" for actor in actors),
-            "CPUS": ", ".join("-1" if a["cpu"] is None else str(a["cpu"]) for a in actors),
+            "POLICIES": ", ".join(f"SCHED_{word(actor['policy']).upper()}" for actor in actors),
+            "CPUS": ", ".join("-1" if a["cpu"] is None else str(int(a["cpu"])) for a in actors),
             "PIDS": ", ".join(map(str, pids)),
-            "OFFSETS": ", ".join(map(str, offsets)),
+            "OFFSETS": ", ".join(str(int(each)) for each in offsets),
             "DECISIVE": ", ".join(str(int(each)) for each in self._decisive) or "0",
             "FIRST": ", ".join(map(str, first)),
             "LEGAL": "".join(f"\t{string(outcome)},\n" for outcome in legal),
@@ -116,7 +117,8 @@ class _Writer:
             (_HERE / f"{name}.c").read_text() for name in ("head", "calls", "rounds", "main")
         )
         frame = "".join((head, "\n", calls, _MIDDLE, *rounds))
-        return re.sub(r"@([A-Z_]+)@", lambda match: str(parts[match[1]]), frame)
+        # What is not printable is in no file of ours: it would come from the failure file.
+        return printable_lines(re.sub(r"@([A-Z_]+)@", lambda match: str(parts[match[1]]), frame))
 
     def _function(self, name: str, program: Sequence[Mapping[str, Any]]) -> str:
         lines = [line for step in program for line in self._step(step)]
@@ -144,7 +146,7 @@ class _Writer:
                 arguments.append(f"{_signed(argument)}L")
         yield f"/* {_comment(step['label'])} */"
         if step["delay_ns"]:
-            yield f"wait_until(since + {step['delay_ns']});"
+            yield f"wait_until(since + {int(step['delay_ns'])});"
         taken = next((slot for slot in needed), None) if step["takes"] else None
         condition = " && ".join(f"full({slot})" for slot in dict.fromkeys(needed)) or "1"
         yield f"if ({condition}) {{"
@@ -160,7 +162,7 @@ class _Writer:
                 f" {size}, {value[0]});"
             )
         else:
-            yield f"\tCALL({', '.join([str(number), 'SYS_' + step['call'], *arguments])});"
+            yield f"\tCALL({', '.join([str(number), 'SYS_' + word(step['call']), *arguments])});"
         for memory in memories:
             yield from (f"\tif (OK({number})) {line}" for line in memory.after())
         if step["into"] is not None:
@@ -186,7 +188,7 @@ class _Writer:
             lines.append(f"\tshared->closing = {slot};")
             if about["mapping"]:
                 lines.append(
-                    f"\tif (full({slot})) munmap((void *)take({slot}), {about['mapping']});"
+                    f"\tif (full({slot})) munmap((void *)take({slot}), {int(about['mapping'])});"
                 )
             else:
                 lines.append(f"\tif (full({slot})) close(take({slot}));")
@@ -221,4 +223,5 @@ def _signed(value: int) -> int:
 
 
 def _comment(text: str) -> str:
-    return " ".join(text.replace("*/", "* /").split())
+    """What a comment can hold of a file that anybody may have written."""
+    return printable(" ".join(text.split())).replace("*/", "* /")

@@ -1,0 +1,145 @@
+"""This file checks that results go where nobody else can lead them, and that usual places do."""
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vfio_hw import session, trust
+from vfio_hw.errors import HarnessError
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+OTHER = 4242
+
+
+@pytest.fixture(autouse=True)
+def nobody_called_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SUDO_UID", "SUDO_GID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a directory that is somebody's."""
+
+    def made(mode: int = 0o755, user: int = -1, group: int = -1) -> Path:
+        path = tmp_path / "home"
+        path.mkdir()
+        os.chown(path, user, group)
+        path.chmod(mode)
+        return path
+
+    return made
+
+
+@as_root
+@pytest.mark.parametrize("below", ["x", "made/by/nobody/yet"])
+def test_results_are_not_kept_where_another_user_could_put_a_link(
+    home: Callable[..., Path], below: str
+) -> None:
+    there = home(user=OTHER)
+    with pytest.raises(HarnessError, match=r"home belongs to user 4242, so .*; name .* --results"):
+        session.results_directory(there / below)
+    assert not any(there.iterdir())
+
+
+@as_root
+def test_nor_below_it_in_a_directory_of_our_own(home: Callable[..., Path]) -> None:
+    (ours := home(user=OTHER) / "ours").mkdir()
+    with pytest.raises(HarnessError, match="home belongs to user 4242"):
+        session.results_directory(ours / "x")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757])
+def test_nor_where_everybody_may_write(home: Callable[..., Path], mode: int) -> None:
+    there = home(mode)
+    with pytest.raises(HarnessError, match=f"others .*{stat.filemode(mode)[1:]}"):
+        session.results_directory(there / "x")
+    assert not any(there.iterdir())
+
+
+@as_root
+def test_nor_where_a_group_may_write_that_is_not_ours(home: Callable[..., Path]) -> None:
+    with pytest.raises(HarnessError, match="home can be written to by others"):
+        session.results_directory(home(0o775, group=OTHER) / "x")
+
+
+@as_root
+def test_a_link_of_another_user_is_not_followed(home: Callable[..., Path]) -> None:
+    (ours := home(0o1777) / "ours").mkdir()
+    link = ours.parent / "link"
+    link.symlink_to(ours)
+    assert session.results_directory(link / "x").is_dir()
+    os.chown(link, OTHER, -1, follow_symlinks=False)
+    with pytest.raises(HarnessError, match="link belongs to user 4242"):
+        session.results_directory(link / "y")
+
+
+@as_root
+def test_nor_is_one_of_ours_to_where_another_user_could_put_one(
+    home: Callable[..., Path], tmp_path: Path
+) -> None:
+    (home(user=OTHER) / "theirs").mkdir()
+    (tmp_path / "link").symlink_to("home/theirs")
+    with pytest.raises(HarnessError, match="home belongs to user 4242"):
+        session.results_directory(tmp_path / "link" / "x")
+
+
+def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
+    for one, other in (("a", "b"), ("b", "a")):
+        (tmp_path / one).symlink_to(other)
+    assert trust.led_by_others(tmp_path / "a" / "x") is None
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o000, 0o077])
+def test_usual_places_are_trusted_whatever_the_umask_is(
+    home: Callable[..., Path], umask: int
+) -> None:
+    """A home whose group is its user's alone, and below a directory like /tmp."""
+    before = os.umask(umask)
+    try:
+        private = home(0o775)
+        for place in (private, private / "not" / "yet" / "there"):
+            assert session.results_directory(place / "x").stat().st_mode & 0o022 == 0
+            assert session.results_directory(place / "y").is_dir()
+        private.chmod(0o1777)
+        assert session.results_directory(private / "z").is_dir()
+    finally:
+        os.umask(before)
+
+
+@as_root
+def test_who_called_sudo_is_trusted(
+    home: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He could do as much without it; and is nobody, when sudo has not made us root."""
+    there = home(0o2775, user=OTHER, group=OTHER) / "x"
+    monkeypatch.setenv("SUDO_UID", str(OTHER))
+    monkeypatch.setenv("SUDO_GID", "none")
+    with pytest.raises(HarnessError, match="belongs to user 4242"):
+        session.results_directory(there)
+    monkeypatch.setenv("SUDO_GID", str(OTHER))
+    monkeypatch.setattr(os, "geteuid", lambda: OTHER + 1)
+    assert trust.led_by_others(there) is not None
+    monkeypatch.undo()
+    monkeypatch.setenv("SUDO_UID", str(OTHER))
+    monkeypatch.setenv("SUDO_GID", str(OTHER))
+    assert session.results_directory(there).is_dir()
+
+
+@as_root
+def test_so_is_whose_the_code_is_that_runs(
+    home: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root runs it in a developer's clone: who may change the code needs no link."""
+    clone = home(0o775, user=OTHER, group=OTHER)
+    code = clone / "vfio_hw"
+    code.mkdir(mode=0o755)
+    os.chown(code, OTHER, OTHER)
+    monkeypatch.setattr(trust, "_CODE", code)
+    with pytest.raises(HarnessError, match="home can be written to by others"):
+        session.results_directory(clone / "results" / "x")
+    code.chmod(0o775)
+    assert session.results_directory(clone / "results" / "x").is_dir()

@@ -1,0 +1,101 @@
+"""What may be believed, and written to: who else can have had a hand in it, or can yet."""
+
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from vfio_hw.errors import HarnessError
+
+_CODE = Path(__file__).parent
+_MOST_LINKS = 40  # path_resolution(7)
+
+
+def must_be_ours(path: Path, what: str, instead: str) -> None:
+    """See that nobody else can have written a file, which is then believed.
+
+    :param what: of the file is believed.
+    :param instead: what can be done when it is not.
+    :raises HarnessError: it is somebody else's, a link, or in a directory where others can put one.
+    :raises OSError: it is not there.
+    """
+    # The way to the directory is looked at below, with the links there.
+    for each, status in ((path.parent, path.parent.stat()), (path, path.lstat())):
+        if status.st_uid != os.geteuid() or _open_to_others(status):
+            raise HarnessError(
+                f"{each} is not this user's alone, so {what} may be somebody else's: go on as user"
+                f" {status.st_uid}, or {instead}"
+            )
+    if reason := led_by_others(path.parent):
+        raise HarnessError(f"{reason}, so {what} may be somebody else's: {instead}")
+
+
+def led_by_others(path: Path) -> str | None:
+    """Why others could make a path lead elsewhere, as far as it exists by now; None: nobody can.
+
+    Who owns a directory on the way can, and who may write to it, unless it is sticky. Those who
+    can do as much without it are not meant: root, this user, whose the code is that runs here, and
+    who has called sudo.
+    """
+    owners = {0, _CODE.stat().st_uid, *(user for user, _ in _users())}
+    for each, status in _way(path.absolute()):
+        if status.st_uid not in owners:
+            return f"{each} belongs to user {status.st_uid}"
+        # Of a link the mode says nothing.
+        kept = stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX
+        if _open_to_others(status) and not kept:
+            return f"{each} can be written to by others ({stat.filemode(status.st_mode)})"
+    return None
+
+
+def _way(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The directories and links by which the kernel comes to a path, as far as there are any."""
+    at, left, links = Path("/"), [*reversed(path.parts)], 0
+    while left:
+        name = left.pop()
+        step = at.parent if name == ".." else at / name
+        try:
+            status = step.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                left += reversed(step.readlink().parts)
+                links += 1
+            else:
+                at = step
+        except OSError:
+            return  # who uses the path is told
+        yield step, status
+        if links > _MOST_LINKS:
+            return
+
+
+def _open_to_others(status: os.stat_result) -> bool:
+    if status.st_mode & 0o002:
+        return True
+    return bool(status.st_mode & 0o020) and status.st_gid not in _groups()
+
+
+def _groups() -> set[int]:
+    """Those in which is nobody who could not do as much without them."""
+    code = _CODE.stat()
+    own = {group for user, group in _users() if _private(user, group)}
+    return {0, *own, *([code.st_gid] if code.st_mode & 0o020 else [])}
+
+
+def _private(user: int, group: int) -> bool:
+    """Whether a user's group is his alone, as useradd makes it; his umask is often 002 then."""
+    try:
+        return user == group or pwd.getpwuid(user).pw_name == grp.getgrgid(group).gr_name
+    except KeyError:
+        return False
+
+
+def _users() -> list[tuple[int, int]]:
+    """This one and its group, and who has called sudo when we are root by it."""
+    own = [(os.geteuid(), os.getegid())]
+    try:
+        caller = int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"])
+    except (KeyError, ValueError):
+        return own
+    return own if os.geteuid() else [*own, caller]
