@@ -60,6 +60,20 @@ def attribute(path: Path) -> str | None:
         raise
 
 
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file of the kernel's in which names are that others chose, as in /proc.
+
+    A name may hold whatever else ends a line elsewhere (a carriage return, U+2028): only a newline
+    does, which the kernel escapes. Bytes that are no text are kept as os.fsencode() knows them.
+    There are none when it is not there.
+    """
+    try:
+        text = os.fsdecode(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def is_there(path: Path) -> bool:
     """Whether this user can see it: debugfs is root's, and what is in it is nowhere for others."""
     return os.access(path, os.F_OK)
