@@ -53,7 +53,7 @@ def attribute(path: Path) -> str | None:
     Bytes that are no text are kept as os.fsencode() knows them: a device chose them.
     """
     try:
-        return path.read_text(errors="surrogateescape").strip()
+        return os.fsdecode(path.read_bytes()).strip()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR):
             return None
