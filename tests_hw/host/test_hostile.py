@@ -36,7 +36,7 @@ def fit_to_print(text: str) -> bool:
 
 
 def test_list_and_doctor_print_no_name_raw(command, renamed, scratch, tmp_path):
-    where = tmp_path / "a\n\x1b[2Jb"
+    where = tmp_path / "a\n\r\u2028\x1b[2Jb"
     where.mkdir()
     controller, disk = scratch
     subprocess.run(["mkfs.ext2", "-q", f"/dev/{disk}"], check=True)
@@ -46,7 +46,7 @@ def test_list_and_doctor_print_no_name_raw(command, renamed, scratch, tmp_path):
         for words in (["list"], ["doctor"], ["bind", str(controller)]):
             _, said = command(*words)
             assert fit_to_print(said), said
-        assert "is mounted on" in said and "a\\n\\x1b[2Jb" in said
+        assert "is mounted on" in said and "a\\n\\r\\u2028\\x1b[2Jb" in said
         _, told = command("list")
         assert "\\x1b[31mx has the address 192.0.2.1/24" in told
         _, told = command("list", "--json")

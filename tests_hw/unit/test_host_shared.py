@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests_hw.unit.users import USERS, as_root, as_user
 from vfio_hw.errors import HarnessError
 from vfio_hw.here import running
 from vfio_hw.host import shared
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.state import State
 
-USERS = (1000, 1001)
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users, as root only can")
+pytestmark = as_root
 
 
 @pytest.fixture
@@ -32,27 +32,6 @@ def place(tmp_path, monkeypatch):
     """Where it is, once somebody has made it."""
     monkeypatch.setattr(shared, "PLACE", tmp_path / "vfio-hw")
     return tmp_path / "vfio-hw"
-
-
-def as_user(user: int, do) -> str:
-    """What it returns, or raises, in a process of this user."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.umask(0o077)
-        os.setgroups([])
-        os.setresgid(user, user, user)
-        os.setresuid(user, user, user)
-        try:
-            text = str(do())
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-        os.write(writer, text.encode())
-        os._exit(0)
-    os.close(writer)
-    os.waitpid(child, 0)
-    with os.fdopen(reader) as file:
-        return file.read()
 
 
 def locked(tmp_path, user: int) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.host.lock import VARIABLE, descriptor, device_locked, inherited, machine_locked
+from vfio_hw.host.lock import VARIABLE, descriptor, inherited, machine_locked
 from vfio_hw.host.state import State
 
 
@@ -138,23 +138,4 @@ def test_the_environment_alone_gives_nobody_the_lock(place, monkeypatch, text):
         assert in_a_child(lambda: None) and inherited(state) is None
         assert not in_a_child(lambda: machine_locked(state).__enter__())
     os.close(own)
-    state.close()
-
-
-def test_a_device_is_one_process_s_at_a_time(place):
-    state, name = State(place), "0000:00:04.0"
-    with device_locked(name, 0.0):  # nobody has the machine's lock: as in a guest
-        assert state.names() == []
-    with machine_locked(state), device_locked(name, 0.0), device_locked(name, 0.0):
-        child = os.fork()
-        if child == 0:
-            from vfio_hw.host import lock
-
-            lock._devices.clear()  # as a process that did not inherit it
-            try:
-                with device_locked(name, 0.0):
-                    os._exit(1)
-            except HarnessError as error:
-                os._exit(0 if f"the lock of {name} is held by" in str(error) else 2)
-        assert os.waitpid(child, 0)[1] == 0
     state.close()

@@ -7,23 +7,23 @@ from vfio_hw.here import running
 from vfio_hw.here.check import GOOD, NOT_HERE, NOTE, Check
 from vfio_hw.host import journals
 from vfio_hw.host.lock import machine_locked
-from vfio_hw.host.state import State, directory
+from vfio_hw.host.state import State, denied, directory
 
 
 def leftovers() -> Iterator[Check]:
     """What was not put back, the test that the machine died in, a kernel that is not trusted."""
-    if not directory().exists():
-        yield Check("leftovers", GOOD, f"none: there is no {directory()}")
-        return
     try:
+        if not directory().exists():
+            yield Check("leftovers", GOOD, f"none: there is no {directory()}")
+            return
         state = State()
         with machine_locked(state):
             found = list(_found(state))
     except HarnessError as error:
         yield Check("leftovers", NOT_HERE, str(error))
         return
-    except PermissionError:
-        yield Check("leftovers", NOTE, f"{directory()} is not ours to read", "sudo")
+    except PermissionError as error:
+        yield Check("leftovers", NOT_HERE, denied(error))
         return
     yield from found or [Check("leftovers", GOOD, "none")]
 

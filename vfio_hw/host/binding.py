@@ -36,7 +36,7 @@ def bound_to(
     :raises HarnessError: ``driver`` did not take the function, or something could not be put back.
     :raises KernelSplat: the kernel did not come back from an unbind, or a probe.
     """
-    with device_locked(function.address, deadline):
+    with device_locked(function.path, deadline):
         old_driver, old_override = function.driver, function.driver_override
         number = 0 if old_driver in (None, driver) else len(function.virtual_functions())
         try:
@@ -134,7 +134,7 @@ def free(*functions: PciFunction, deadline: float = 10.0) -> Iterator[None]:
         for function in functions:
             driver, override = function.driver, function.driver_override
             if driver and is_vfio(driver):
-                stack.enter_context(device_locked(function.address, deadline))
+                stack.enter_context(device_locked(function.path, deadline))
                 stack.callback(_restore, function, driver, override, deadline)
                 unbind(function, deadline)
         yield

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError, Unsupported
-from vfio_hw.host.sysfs import write
+from vfio_hw.host.sysfs import lines_of, write
 
 _MOUNTS = Path("/proc/self/mounts")
 _OWN = Path("/proc/self/cgroup")
@@ -67,7 +67,7 @@ def _removed(group: Path) -> None:
 @contextlib.contextmanager
 def _mounted() -> Iterator[Path]:
     """Where the groups are: where they are mounted, or mounted inside and no more after."""
-    found = [line.split() for line in _MOUNTS.read_text().splitlines()]
+    found = [line.split(" ") for line in lines_of(_MOUNTS)]
     where = next((Path(each[1]) for each in found if each[2] == "cgroup2"), None)
     if where is not None:
         yield where
@@ -100,5 +100,4 @@ def _controlled(root: Path) -> Iterator[None]:
 
 def _own() -> str:
     """The group that this process is in, below the root."""
-    lines = _OWN.read_text().splitlines()
-    return next(line for line in lines if line.startswith("0::")).removeprefix("0::")
+    return next(line for line in lines_of(_OWN) if line.startswith("0::")).removeprefix("0::")

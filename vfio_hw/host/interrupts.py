@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.host.sysfs import lines_of
 
 INTERRUPTS = Path("/proc/interrupts")
 
@@ -14,7 +15,7 @@ def sent_to(device: str, interrupts: Path = INTERRUPTS) -> Path:
     :param device: its PCI address.
     :raises HarnessError: it has none.
     """
-    lines = interrupts.read_text()
+    lines = "\n".join(lines_of(interrupts))
     number = re.search(rf"^ *(\d+):.*vfio-\w+(?:\[\d+\])?\({device}\)", lines, re.MULTILINE)
     if not number:
         raise HarnessError(f"{device} has no interrupt in {interrupts}: arm one first")

@@ -7,18 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vfio_hw.errors import HarnessError
 from vfio_hw.host import shared
-from vfio_hw.host.openers import openings
-from vfio_hw.host.process import process_state, processes
+from vfio_hw.host.flock import has_open, is_same, take
 from vfio_hw.host.state import State
-from vfio_hw.host.sysfs import names_in
-from vfio_hw.host.text import printable
 
 #: The descriptor of the machine's lock, told to a child that has it by inheritance.
 VARIABLE = "VFIO_HW_LOCK"
 _NAME = "lock"
-_POLL = 0.05
 
 #: Called when the lock was taken, and when it is about to be given back: who keeps a child that has
 #: it open, or has it not, ends that child.
@@ -51,7 +46,7 @@ def machine_locked(state: State, patience: float = 0.0) -> Iterator[None]:
     else:
         lock, path = _opened(state)
         try:
-            _take(lock, patience, f"the lock of this machine, {path},")
+            take(lock, patience, f"the lock of this machine, {path},")
             ours = os.getpid()
         except BaseException:
             os.close(lock)
@@ -81,7 +76,7 @@ def inherited(state: State) -> int | None:
     lock, _ = _opened(state)
     try:
         passed = int(told)
-        if not _same(passed, lock) or not _is_held(lock) or not _has_open(os.getppid(), lock):
+        if not _same(passed, lock) or not _is_held(lock) or not has_open(os.getppid(), lock):
             return None
         # Who shares an open file shares its lock; for everybody else it is taken.
         fcntl.flock(passed, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -118,26 +113,53 @@ def _changes() -> None:
 
 
 @contextlib.contextmanager
-def device_locked(name: str, patience: float) -> Iterator[None]:
+def device_locked(device: Path, patience: float) -> Iterator[None]:
     """No test of another process has this device inside; in a guest there is no other process.
 
-    :param name: a PCI address.
+    The lock is of the device's directory, which is the same for all users. A device that has left
+    its bus and come back has another directory: the runs of one user know each other by a file of
+    that user's, too.
+
+    :param device: its directory in sysfs, or a link to it, by its own name.
     :param patience: seconds to wait for it.
     :raises HarnessError: another process has it still; says which.
     """
+    name, end = device.name, time.monotonic() + patience
     if not _held or name in _devices:
         yield
         return
     _, state = _held[-1]
     lock = state.open(f"device-{name}.lock", os.O_RDWR | os.O_CREAT)
+    directory = None
     try:
-        _take(lock, patience, f"the lock of {name}")
+        take(lock, patience, f"the lock of {name}")
+        directory = _directory_locked(device, end)
         _devices.add(name)
         _used.add(name)
         yield
     finally:
         _devices.discard(name)
         os.close(lock)
+        if directory is not None:
+            os.close(directory)
+
+
+def _directory_locked(device: Path, end: float) -> int | None:
+    """The directory, open, and the lock of it ours; None: there is none (any more)."""
+    while True:
+        try:
+            lock = os.open(device, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            take(lock, end - time.monotonic(), f"the lock of {device.name}, {device},")
+            with contextlib.suppress(FileNotFoundError):
+                if is_same(device.stat(), os.fstat(lock)):
+                    return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)  # the device has gone, or come back, meanwhile
 
 
 def used() -> list[str]:
@@ -147,52 +169,8 @@ def used() -> list[str]:
     return found
 
 
-def _take(lock: int, patience: float, what: str) -> None:
-    end = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                break
-        time.sleep(_POLL)
-    found = [process_state(pid) for pid in _openers(lock)]
-    who = ", ".join(f"pid {each.pid} ({printable(each.name)})" for each in found)
-    # A wait for who has a device open is one that signals end, but not the process (vfio_main.c).
-    stuck = [each for each in found if each.state == "D" or each.wchan.startswith("vfio_")]
-    remedy = "let it end, or end it"
-    if stuck and (opened := [each for each in openings()[0] if each.vfio]):
-        remedy = (
-            f"the kernel does not let pid {stuck[0].pid} go while a device is open; end who has it"
-            f" open: {', '.join(dict.fromkeys(printable(str(each)) for each in opened))}"
-        )
-    raise HarnessError(f"{what} is held by {who or 'a process that can not be seen'}: {remedy}")
-
-
 def _same(inherited: int, opened: int) -> bool:
     try:
-        first, second = os.fstat(inherited), os.fstat(opened)
+        return is_same(os.fstat(inherited), os.fstat(opened))
     except OSError:
         return False
-    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
-
-
-def _openers(lock: int) -> list[int]:
-    """The other processes that have the file of the lock open."""
-    return [pid for pid in processes() if pid != os.getpid() and _has_open(pid, lock)]
-
-
-def _has_open(pid: int, lock: int) -> bool:
-    """Whether the process has the file of the lock open, as far as it is ours to see."""
-    wanted, directory = os.fstat(lock), Path(f"/proc/{pid}/fd")
-    try:
-        numbers = names_in(directory)
-    except OSError:
-        return False
-    for number in numbers:
-        with contextlib.suppress(OSError):
-            status = (directory / number).stat()
-            if (status.st_dev, status.st_ino) == (wanted.st_dev, wanted.st_ino):
-                return True
-    return False

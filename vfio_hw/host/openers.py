@@ -11,7 +11,8 @@ from pathlib import Path
 
 from vfio_hw.host.process import processes, stat_fields
 from vfio_hw.host.questions import answers
-from vfio_hw.host.sysfs import names_in
+from vfio_hw.host.sysfs import lines_of
+from vfio_hw.host.tables import descriptors, mappings
 
 # Seconds for one process, and for all of them; the second time those are asked that were silent.
 _FIRST, _SECOND, _WHOLE = 0.5, 2.0, 20.0
@@ -93,7 +94,7 @@ def openings(root: Path = Path("/")) -> tuple[list[Opening], list[Silent]]:
         if answer.startswith("("):
             silent[pid] = Silent(pid, _name(pid, root), answer)
             continue
-        for line in answer.splitlines():
+        for line in filter(None, answer.split("\n")):
             fields = json.loads(line)
             node = fields.pop("node")
             found.append(Opening(node=node and (node[0], node[1], node[2]), **fields))
@@ -108,7 +109,8 @@ def _answered(asked: Sequence[_Asked], patience: float, root: Path) -> dict[_Ask
 
 def _told(held: _Held, pid: int, root: Path) -> str:
     try:
-        return "\n".join(json.dumps(asdict(each)) for each in held(pid, root))
+        # A table that a thread has of its own was a copy: of what is in both one will do.
+        return "\n".join(json.dumps(asdict(each)) for each in dict.fromkeys(held(pid, root)))
     except (FileNotFoundError, ProcessLookupError):  # it has ended
         return ""
     except PermissionError:
@@ -118,25 +120,20 @@ def _told(held: _Held, pid: int, root: Path) -> str:
 
 
 def _descriptors(pid: int, root: Path) -> Iterator[Opening]:
-    directory = root / "proc" / str(pid)
-    for number in names_in(directory / "fd"):
+    for thread, number, target in descriptors(pid, root):
         try:
-            target = str((directory / "fd" / number).readlink())
-            status = (directory / "fd" / number).stat()
+            status = (thread / "fd" / number).stat()
         except OSError:
             continue
         if target.startswith(_VFIO):
-            device = _device_of(directory / "fdinfo" / number)
+            device = _device_of(thread / "fdinfo" / number)
             yield Opening(pid, _name(pid, root), "a VFIO device", None, True, device)
         else:
             yield from _of_file(pid, root, target, status)
 
 
 def _mappings(pid: int, root: Path) -> Iterator[Opening]:
-    text = (root / "proc" / str(pid) / "maps").read_text(errors="surrogateescape")
-    for line in text.splitlines():
-        fields = line.split(maxsplit=5)
-        path = fields[5] if len(fields) == 6 else ""
+    for _, path in mappings(pid, root):
         if path.startswith(_VFIO):
             yield Opening(pid, _name(pid, root), "a mapping of a VFIO device", None, True)
         elif path.startswith(("/dev/", "/sys/")):
@@ -163,7 +160,7 @@ def _of_file(pid: int, root: Path, path: str, status: os.stat_result) -> Iterato
 def _device_of(fdinfo: Path) -> str:
     """What newer kernels say in fdinfo (vfio-device-syspath), resolved."""
     try:
-        lines = fdinfo.read_text(errors="surrogateescape").splitlines()
+        lines = lines_of(fdinfo)
     except OSError:
         return ""
     told = [line.removeprefix(_SYSPATH).strip() for line in lines if line.startswith(_SYSPATH)]

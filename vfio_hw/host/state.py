@@ -3,6 +3,7 @@
 It is trusted with what root will write to sysfs, so nobody else may have had a hand in it.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -25,26 +26,16 @@ def directory() -> Path:
 class State:
     """The directory, open: what it is asked for is looked up in it, wherever its name leads by now.
 
-    :raises HarnessError: it is a symlink, or belongs to somebody else, or others may write to it.
+    :raises HarnessError: it is a symlink, or belongs to somebody else, or others may write to it,
+        or this user may not open or make it.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = directory() if path is None else path
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        _check_parent(self.path.parent)
         try:
-            self.path.mkdir(mode=0o700)
-        except FileExistsError:
-            pass
-        else:
-            _sync(self.path.parent)
-        try:
-            self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            raise HarnessError(
-                f"{self.path} is a symlink or no directory: remove it, or name another one in"
-                f" {VARIABLE}"
-            ) from None
+            self._fd = _made(self.path)
+        except PermissionError as error:
+            raise HarnessError(denied(error)) from None
         status = os.fstat(self._fd)
         if status.st_uid != os.geteuid() or status.st_mode & 0o077:
             mode = stat.filemode(status.st_mode)
@@ -122,10 +113,39 @@ class State:
         os.close(self._fd)
 
 
+def denied(error: PermissionError) -> str:
+    """A sentence on what this user may not do with the directory, or what is in it."""
+    remedy = "" if os.geteuid() == 0 else "be root (sudo), or "
+    return (
+        f"{error.filename} is not open to user {os.geteuid()} ({error.strerror}): {remedy}name"
+        f" another directory in {VARIABLE}"
+    )
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of it."""
     while data:
         data = data[os.write(descriptor, data) :]
+
+
+def _made(path: Path) -> int:
+    """The directory, open, and made where it was not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_parent(path.parent)
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    else:
+        _sync(path.parent)
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        raise HarnessError(
+            f"{path} is a symlink or no directory: remove it, or name another one in {VARIABLE}"
+        ) from None
 
 
 def _check_parent(parent: Path) -> None:

@@ -1,7 +1,8 @@
 """What stands on a disk: file systems, swap, arrays, mappings, and signatures of what is idle."""
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from vfio_hw.host.backing import Backed, Node, backed, node_at
 from vfio_hw.host.descendants import node
 from vfio_hw.host.disk import Look
 from vfio_hw.host.process import processes
-from vfio_hw.host.sysfs import attribute, names_in
+from vfio_hw.host.sysfs import attribute, lines_of, names_in
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -96,43 +97,53 @@ def _holder(name: str, holder: str, root: Path) -> Use:
 
 def _mounts(root: Path) -> dict[tuple[int, int], str]:
     found: dict[tuple[int, int], str] = {}
-    for pid in _one_of_each_namespace(root):
-        try:
-            text = (root / f"proc/{pid}/mountinfo").read_text(errors="surrogateescape")
-        except OSError:  # it has ended
-            continue
-        for line in text.splitlines():
+    for threads in _by_namespace(root):
+        for line in _mountinfo(threads):
             fields = line.split(" ")
             major, _, minor = fields[2].partition(":")
             where = _plain(fields[4])
             found.setdefault((int(major), int(minor)), where)
             # btrfs has numbers of its own: there the source tells.
-            source = fields[fields.index("-") + 2]
+            source = fields[fields.index("-", 6) + 2]
             if source.startswith("/") and (numbers := _numbers(root, _plain(source))):
                 found.setdefault(numbers, where)
     return found
 
 
-def _one_of_each_namespace(root: Path) -> list[str]:
-    """A process in each mount namespace; "self" for ours."""
-    spaces = {_namespace(root, "self"): "self"}
-    for pid in processes(root / "proc"):
-        space = _namespace(root, str(pid))
-        if space is not None:
-            spaces.setdefault(space, str(pid))
-    return list(spaces.values())
+def _mountinfo(threads: Iterable[Path]) -> list[str]:
+    """The table of the namespace that these threads are in."""
+    for thread in threads:
+        with contextlib.suppress(OSError):  # it has ended
+            if lines := lines_of(thread / "mountinfo"):
+                return lines
+    return []
 
 
-def _namespace(root: Path, pid: str) -> str | None:
+def _by_namespace(root: Path) -> Iterable[list[Path]]:
+    """The threads in each mount namespace, of all processes; ours first.
+
+    A thread may have one of its own, and the first of a process, when it has ended, has none.
+    """
+    proc = root / "proc"
+    spaces = {_namespace(proc / "self"): [proc / "self"]}
+    for process in (proc / str(pid) for pid in processes(proc)):
+        tasks = [process / "task" / name for name in names_in(process / "task")]
+        for thread in tasks or [process]:
+            if space := _namespace(thread):
+                spaces.setdefault(space, []).append(thread)
+    return spaces.values()
+
+
+def _namespace(thread: Path) -> str | None:
     try:
-        return str((root / "proc" / pid / "ns/mnt").readlink())
+        return str((thread / "ns/mnt").readlink())
     except OSError:
         return None
 
 
 def _swaps(root: Path) -> dict[tuple[int, int], str]:
-    text = attribute(root / "proc/swaps") or ""
-    names = (_plain(line.split()[0]) for line in text.splitlines()[1:])
+    lines = lines_of(root / "proc/swaps")[1:]
+    names = (_plain(re.split(r"[ \t]", line, maxsplit=1)[0]) for line in lines)
     return {numbers: name for name in names if (numbers := _numbers(root, name))}
 
 

@@ -53,11 +53,25 @@ def attribute(path: Path) -> str | None:
     Bytes that are no text are kept as os.fsencode() knows them: a device chose them.
     """
     try:
-        return path.read_text(errors="surrogateescape").strip()
+        return os.fsdecode(path.read_bytes()).strip()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR):
             return None
         raise
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file of the kernel's in which names are that others chose, as in /proc.
+
+    A name may hold whatever else ends a line elsewhere (a carriage return, U+2028): only a newline
+    does, which the kernel escapes. Bytes that are no text are kept as os.fsencode() knows them.
+    There are none when it is not there.
+    """
+    try:
+        text = os.fsdecode(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def is_there(path: Path) -> bool:

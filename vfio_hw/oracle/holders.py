@@ -8,7 +8,9 @@ from pathlib import Path
 
 from vfio_hw.host.process import processes
 from vfio_hw.host.questions import answers
-from vfio_hw.host.sysfs import names_in
+from vfio_hw.host.sysfs import attribute
+from vfio_hw.host.tables import descriptors, mappings
+from vfio_hw.host.text import printable
 
 _HELD = re.compile(r"(?:anon_inode:\[?(?:vfio|iommufd)|/dev/(?:vfio/|iommu$)).*")
 
@@ -31,12 +33,12 @@ def holders(root: Path = Path("/"), *, end: float | None = None) -> list[str]:
         questions.append(partial(_lines, descriptors_held, pid, root))
         questions.append(partial(_lines, mappings_held, pid, root))
     end = time.monotonic() + _WHOLE if end is None else end
-    lines = []
+    lines: list[str] = []
     for number, answer in enumerate(answers(questions, patience=_PATIENCE, end=end)):
         if answer.startswith("("):
             what = "mappings" if number % 2 else "descriptors"
             answer = f"pid {pids[number // 2]}: {what} {answer}"
-        lines += answer.splitlines()
+        lines += filter(None, answer.split("\n"))
     return lines
 
 
@@ -45,20 +47,19 @@ def _lines(held: Callable[[int, Path], list[str]], pid: int, root: Path) -> str:
 
 
 def descriptors_held(pid: int, root: Path = Path("/")) -> list[str]:
-    """One line for each such descriptor of one process; none when it is gone or not ours to see."""
-    held = []
-    directory = root / "proc" / str(pid) / "fd"
+    """One line for each such descriptor of one process; none when it is gone or not ours to see.
+
+    Of a descriptor that its first thread does not have it says which thread does.
+    """
     try:
-        numbers = names_in(directory)
+        found = descriptors(pid, root)
     except OSError:
         return []
-    for number in sorted(numbers, key=int):
-        try:
-            target = str((directory / number).readlink())
-        except OSError:
-            continue
+    held = []
+    for thread, number, target in sorted(found, key=lambda each: int(each.number)):
         if _HELD.match(target):
-            held.append(f"descriptor {number}: {target}")
+            whose = "" if thread.name == str(pid) else f"thread {thread.name} "
+            held.append(f"{whose}descriptor {number}: {target}")
     return _with_owner(pid, root, held)
 
 
@@ -67,23 +68,19 @@ def mappings_held(pid: int, root: Path = Path("/")) -> list[str]:
 
     This waits for a process that is busy with its own address space, also when it hangs there.
     """
-    held = []
-    for line in _text(root / "proc" / str(pid) / "maps").splitlines():
-        fields = line.split(maxsplit=5)
-        if len(fields) == 6 and _HELD.match(fields[5]):
-            held.append(f"mapping {fields[0]}: {fields[5]}")
+    try:
+        found = mappings(pid, root)
+    except OSError:
+        return []
+    held = [f"mapping {where}: {target}" for where, target in found if _HELD.match(target)]
     return _with_owner(pid, root, held)
 
 
 def _with_owner(pid: int, root: Path, held: list[str]) -> list[str]:
     if not held:
         return []
-    name = _text(root / "proc" / str(pid) / "comm").strip()
-    return [f"pid {pid} ({name}) {what}" for what in held]
-
-
-def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
+        name = attribute(root / "proc" / str(pid) / "comm") or ""
+    except OSError:  # it has ended
+        name = ""
+    return [printable(f"pid {pid} ({name}) {what}") for what in held]

@@ -113,11 +113,11 @@ def _listed() -> str:
 
 def _file(task: Task, name: str) -> str:
     path = PROC / str(task.pid) / "task" / str(task.tid) / name
-    return path.read_text(errors="replace").strip()
+    return path.read_bytes().decode(errors="replace").strip()
 
 
 def _status(task: Task) -> str:
-    lines = _file(task, "status").splitlines()
+    lines = _file(task, "status").split("\n")  # the name may hold what else ends a line
     return ", ".join(line.replace("\t", " ") for line in lines if line.startswith(_STATUS))
 
 

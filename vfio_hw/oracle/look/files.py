@@ -35,8 +35,12 @@ def number(path: str) -> int | None:
 
 
 def lines(path: str) -> list[str]:
-    """The lines of a file; none when it can not be read."""
-    return (contents(path) or "").splitlines()
+    """The lines of a file; none when it can not be read.
+
+    Only a newline ends one: names in it may hold what ends a line elsewhere.
+    """
+    text = contents(path)
+    return text.split("\n") if text else []
 
 
 def names(directory: str) -> list[str]:

@@ -24,9 +24,10 @@ def descriptors(root: str) -> dict[str, int]:
 
 
 def _first_name(link: str) -> str | None:
-    """What a descriptor leads to; a file has the name by which it was first seen.
+    """What a descriptor leads to; a file or directory has the name by which it was first seen.
 
-    Who renames it, or a directory that it is in, has opened nothing.
+    Who renames it, or a directory that it is in, has opened nothing; nor has a device that leaves
+    its bus while its directory in sysfs is open, which locks it.
     """
     file = target(link)
     if not file or not file.startswith("/") or file.startswith("/dev/"):
@@ -36,7 +37,8 @@ def _first_name(link: str) -> str | None:
     except OSError:
         return file
     key = status.st_dev, status.st_ino
-    return _seen.setdefault(key, file) if stat.S_ISREG(status.st_mode) else file
+    kept = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+    return _seen.setdefault(key, file) if kept else file
 
 
 def memory(root: str) -> dict[str, int]:
