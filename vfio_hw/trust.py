@@ -36,11 +36,14 @@ def led_by_others(path: Path) -> str | None:
     """Why others could make a path lead elsewhere, as far as it exists by now; None: nobody can.
 
     Who owns a directory on the way can, and who may write to it, unless it is sticky. Those who
-    can do as much without it are not meant: root, this user, whose the code is that runs here, and
-    who has called sudo.
+    can do as much without it are not meant: root, this user, whose the code is that runs here, who
+    could put other code there, and who has called sudo.
     """
     owners = {0, _CODE.stat().st_uid, *(user for user, _ in _users())}
+    to_code = {each for each, _ in _way(_CODE)}
     for each, status in _way(path.absolute()):
+        if each in to_code:
+            continue
         if status.st_uid not in owners:
             return f"{each} belongs to user {status.st_uid}"
         # Of a link the mode says nothing.

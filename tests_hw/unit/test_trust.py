@@ -129,6 +129,21 @@ def test_who_called_sudo_is_trusted(
     assert session.results_directory(there).is_dir()
 
 
+def test_so_is_what_the_code_itself_is_below(
+    home: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write to a runner's directory of builds may change the code there."""
+    there = home(0o777)
+    monkeypatch.setattr(trust, "_CODE", there / "checkout" / "vfio_hw")
+    (there / "checkout" / "vfio_hw").mkdir(parents=True)
+    assert session.results_directory(there / "checkout" / "results" / "x").is_dir()
+    with pytest.raises(HarnessError, match="can be written to by others"):
+        open_to_all = there / "checkout" / "open"
+        open_to_all.mkdir()
+        open_to_all.chmod(0o777)
+        session.results_directory(open_to_all / "x")
+
+
 @as_root
 def test_so_is_whose_the_code_is_that_runs(
     home: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
@@ -139,7 +154,11 @@ def test_so_is_whose_the_code_is_that_runs(
     code.mkdir(mode=0o755)
     os.chown(code, OTHER, OTHER)
     monkeypatch.setattr(trust, "_CODE", code)
-    with pytest.raises(HarnessError, match="home can be written to by others"):
-        session.results_directory(clone / "results" / "x")
+    results = clone / "results"
+    results.mkdir()
+    results.chmod(0o775)
+    os.chown(results, OTHER, OTHER)
+    with pytest.raises(HarnessError, match="results can be written to by others"):
+        session.results_directory(results / "x")
     code.chmod(0o775)
-    assert session.results_directory(clone / "results" / "x").is_dir()
+    assert session.results_directory(results / "x").is_dir()
