@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.home import home
 
 Say = Callable[[str], None]
 
@@ -19,14 +20,14 @@ def directory() -> Path:
 
     It exists afterwards.
 
-    :raises HarnessError: it can not be made.
+    :raises HarnessError: it can not be made, or this user has no home.
     """
     if named := os.environ.get("VFIO_HW_CACHE"):
         path = Path(named)
     elif base := os.environ.get("XDG_CACHE_HOME"):
         path = Path(base) / "vfio-hw"
     else:
-        path = Path.home() / ".cache" / "vfio-hw"
+        path = home("VFIO_HW_CACHE") / ".cache" / "vfio-hw"
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -114,9 +114,7 @@ def results_directory(wanted: Path | None, prefix: str = "") -> Path:
     ):
         _must_be_let_alone(out)
         try:
-            # Nobody else can put a link there, whatever this user's umask is.
-            for parent in reversed(out.parents):
-                parent.mkdir(mode=0o755, exist_ok=True)
+            _make_parents(out)
             out.mkdir(mode=0o755)
         except FileExistsError:
             continue
@@ -125,9 +123,25 @@ def results_directory(wanted: Path | None, prefix: str = "") -> Path:
                 f"the results can not be kept in {out}: {error.strerror}; name another directory"
                 " with --results"
             ) from None
-        _must_be_let_alone(out)  # also what was not yet there
+        try:
+            _must_be_let_alone(out)  # also what was not yet there
+        except HarnessError:
+            out.rmdir()
+            raise
         return out
     raise HarnessError(f"{wanted} exists already: name a new directory with --results")
+
+
+def _make_parents(out: Path) -> None:
+    """So that nobody else can put a link there, whatever this user's umask is."""
+    for parent in reversed(out.parents):
+        try:
+            parent.mkdir(mode=0o755, exist_ok=True)
+        except FileExistsError:
+            raise HarnessError(
+                f"the results can not be kept in {out}: {parent} is no directory; name another"
+                " place with --results"
+            ) from None
 
 
 def _must_be_let_alone(out: Path) -> None:

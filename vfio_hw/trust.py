@@ -23,10 +23,13 @@ def must_be_ours(path: Path, what: str, instead: str) -> None:
     """
     # The way to the directory is looked at below, with the links there.
     for each, status in ((path.parent, path.parent.stat()), (path, path.lstat())):
-        if status.st_uid != os.geteuid() or _open_to_others(status):
+        ours, whose = status.st_uid in (0, os.geteuid()), f"user {status.st_uid}"
+        if not ours or _open_to_others(status):
+            mode = stat.filemode(status.st_mode)
+            remedy = instead if ours else f"go on as {whose}, or {instead}"
             raise HarnessError(
-                f"{each} is not this user's alone, so {what} may be somebody else's: go on as user"
-                f" {status.st_uid}, or {instead}"
+                f"{each} is not this user's alone, so {what} may be somebody else's"
+                f" ({mode}, {whose}'s): {remedy}"
             )
     if reason := led_by_others(path.parent):
         raise HarnessError(f"{reason}, so {what} may be somebody else's: {instead}")
@@ -74,6 +77,8 @@ def _way(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def _open_to_others(status: os.stat_result) -> bool:
+    if _CODE.stat().st_mode & 0o002:
+        return False  # so is the code, as all is on some shared file systems
     if status.st_mode & 0o002:
         return True
     return bool(status.st_mode & 0o020) and status.st_gid not in _groups()
@@ -89,9 +94,14 @@ def _groups() -> set[int]:
 def _private(user: int, group: int) -> bool:
     """Whether a user's group is his alone, as useradd makes it; his umask is often 002 then."""
     try:
-        return user == group or pwd.getpwuid(user).pw_name == grp.getgrgid(group).gr_name
+        found = grp.getgrgid(group)
+    except KeyError:
+        return user == group
+    try:
+        name = pwd.getpwuid(user).pw_name
     except KeyError:
         return False
+    return found.gr_name == name and not {*found.gr_mem} - {name}
 
 
 def _users() -> list[tuple[int, int]]:

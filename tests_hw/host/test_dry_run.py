@@ -20,26 +20,28 @@ def lines(writes: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(re.sub(r".*/(?=[0-9a-f]{4}:[0-9a-f]{2}:)", "", path), text) for path, text in writes]
 
 
-def told(said: str) -> list[tuple[str, str]]:
-    """The writes that were told of, but for those of which only the function itself can tell."""
+def told(said: str) -> tuple[list[tuple[str, str]], set[str]]:
+    """The writes that were told of, and the paths of those of which only later can be told."""
+    later = re.findall(r"^later +(/.*): set to", said, re.MULTILINE)
     words = [each for each in said.splitlines() if not each.startswith("later ")]
     found = [re.fullmatch(r"write '(.*)' to (/.*)", each) for each in words]
     assert all(found), said
-    return lines([(each[2], each[1]) for each in found if each])
+    writes = lines([(each[2], each[1]) for each in found if each])
+    return writes, {path for path, _ in lines([(path, "") for path in later])}
 
 
 @pytest.fixture
 def dry(command, writes):
-    """What a command tells of its writes in advance, and those that it makes then."""
+    """What a command tells of its writes in advance, and those of them that it makes then."""
 
     def run(*words):
         del writes[:]
         status, said = command(*words, "--dry-run")
         assert (status, writes) == (0, []), said
-        planned = told(said)
+        planned, later = told(said)
         status, said = command(*words)
         assert status == 0, said
-        return planned, lines(writes)
+        return planned, [each for each in lines(writes) if each[0] not in later]
 
     return run
 
@@ -58,7 +60,8 @@ def test_what_was_set_before_is_given_back_as_was_told(before, dry, card):
     set_driver_override(card, "e1000e")
     sysfs.write(card.path / "power/control", "auto")
     try:
-        dry("bind", card)
+        planned, made = dry("bind", card)
+        assert planned == made
         planned, made = dry("unbind", card)
         assert planned == made
         assert sysfs.attribute(card.path / "power/control") == "auto"
@@ -95,6 +98,25 @@ def test_what_a_killed_run_has_left_is_undone_as_was_told(before, life, state, d
     planned, made = dry("restore")
     assert planned == made and any("rescan" in path for path, _ in made)
     assert (card.driver, edu.driver_override) == ("e1000e", None)
+
+
+def test_what_is_left_over_is_told_before_a_bind(command, before, life, state, writes, card, edu):
+    """It is undone first, and what the bind writes depends on that."""
+
+    def lives():
+        with journal.kept(Journal.begun(state, "run")):
+            set_driver_override(edu, "vfio-pci")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    life.ended(life.forked(lives))
+    del writes[:]
+    status, said = command("bind", card, "--dry-run")
+    assert (status, writes) == (0, []) and "vfio-hw restore" in said
+    assert f"{edu}/driver_override" in said and str(card) not in said
+    assert edu.driver_override == "vfio-pci"
+    assert command("restore")[0] == 0
+    status, said = command("bind", card, "--dry-run", "--driver", "nosuch")
+    assert status == 3 and "there is no PCI driver nosuch" in said
 
 
 def test_what_can_not_be_given_back_is_told(command, before, writes, card):

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
-from vfio_hw import cli
+from tests_hw.unit.users import as_root, as_user
+from vfio_hw import cache, cli
 from vfio_hw.errors import HarnessError
+from vfio_hw.host import state
 
 
 @pytest.mark.parametrize("kind", [HarnessError, OSError, KeyboardInterrupt])
@@ -41,3 +43,15 @@ def test_what_a_terminal_can_not_say_is_escaped():
         timeout=60,
     )
     assert (ended.returncode, ended.stdout) == (0, b"a caf\\xe9\n"), ended.stderr
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("of", "variable"), [(state.directory, state.VARIABLE), (cache.directory, "VFIO_HW_CACHE")]
+)
+def test_a_user_without_a_home_is_told_what_to_name(monkeypatch, of, variable):
+    """A container's user whom its passwd does not know."""
+    for name in ("HOME", "XDG_CACHE_HOME", variable):
+        monkeypatch.delenv(name, raising=False)
+    told = f"user 54321 has no home directory: set HOME, or name a directory in {variable}"
+    assert as_user(54321, of) == f"HarnessError: {told}"

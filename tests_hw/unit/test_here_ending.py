@@ -64,6 +64,18 @@ def test_nohup_is_heeded():
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
+@pytest.mark.parametrize("how", [signal.SIG_IGN, lambda *_: None])
+def test_what_would_end_nothing_ends_nothing(how):
+    """As a batch job that shields itself ignores it, or catches it."""
+    before = signal.signal(signal.SIGUSR1, how)
+    try:
+        with Ending() as ending, ending.heeded():
+            os.kill(os.getpid(), signal.SIGUSR1)
+        assert signal.getsignal(signal.SIGUSR1) is how
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_one_that_comes_when_none_is_heeded_ends_what_follows(capfd):
     with Ending() as ending:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,5 +1,6 @@
 """This file checks that one test at a time has a device, whichever user's, and who that is."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -141,3 +142,12 @@ def test_a_device_that_leaves_while_it_is_locked_leaves_no_descriptor(place, dev
         before = descriptors("")
         (place / "devices").rename(place / "left")
         assert descriptors("") == before
+
+
+def test_a_fork_that_lives_on_does_not_keep_a_device(place, device):
+    with machine_locked(State(place / "state")), contextlib.ExitStack() as stack:
+        with device_locked(device, 0.0):
+            stack.enter_context(forked(lambda ready: ready()))
+        assert taken(device, place / "other") == "taken"
+        with device_locked(device, 0.0):
+            pass

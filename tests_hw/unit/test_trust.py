@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,6 +109,46 @@ def test_usual_places_are_trusted_whatever_the_umask_is(
         assert session.results_directory(private / "z").is_dir()
     finally:
         os.umask(before)
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("name", "members", "trusted"),
+    [("alice", [], True), ("alice", ["alice"], True), ("alice", ["bob"], False), ("x", [], False)],
+)
+def test_a_private_group_has_one_member(
+    home: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name, members, trusted
+) -> None:
+    there = home(0o775, group=OTHER)
+    monkeypatch.setattr(os, "geteuid", lambda: OTHER)
+    monkeypatch.setattr(os, "getegid", lambda: OTHER)
+    monkeypatch.setattr(trust.pwd, "getpwuid", lambda user: SimpleNamespace(pw_name="alice"))
+    group = SimpleNamespace(gr_name=name, gr_mem=members)
+    monkeypatch.setattr(trust.grp, "getgrgid", lambda number: group)
+    assert (trust.led_by_others(there / "x") is None) == trusted
+
+
+def test_where_all_is_everybodys_the_code_is_too(
+    home: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on file systems that are shared with a host and know no modes."""
+    there = home(0o777)
+    (code := there / "code").mkdir()
+    monkeypatch.setattr(trust, "_CODE", code)
+    (results := there / "results").mkdir()
+    results.chmod(0o777)
+    with pytest.raises(HarnessError, match="results can be written to by others"):
+        session.results_directory(results / "x")
+    code.chmod(0o777)
+    assert session.results_directory(results / "x").is_dir()
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling"])
+def test_what_is_no_directory_on_the_way_is_named(tmp_path: Path, kind: str) -> None:
+    way = tmp_path / kind
+    way.write_text("") if kind == "file" else way.symlink_to(tmp_path / "nothing")
+    with pytest.raises(HarnessError, match=f"{kind} is no directory; name another place"):
+        session.results_directory(way / "x")
 
 
 @as_root

@@ -82,8 +82,7 @@ def bind(args: argparse.Namespace) -> int:
     """Take them."""
     _need_root("binding")
     if args.dry_run:
-        functions, _ = _checked(args, Safety(claim=False))
-        return rehearse(plan(functions, args.driver))
+        return _rehearse_bind(args)
     state = State()
     with machine_locked(state):
         if tell(earlier.undone(state)):
@@ -107,6 +106,19 @@ def bind(args: argparse.Namespace) -> int:
             is_now = f"{old or 'no driver'} -> {function.driver}, {where}"
         print(printable(f"{function}: {is_now}"))
     return _DONE
+
+
+def _rehearse_bind(args: argparse.Namespace) -> int:
+    state = State()
+    with machine_locked(state):
+        if left := list(earlier.would_be_undone(state)):
+            status = rehearse(left)
+            print("what bind writes then is to be told when this is undone: vfio-hw restore")
+            return status
+        if args.driver != "vfio-pci":  # whose module bind loads
+            must_exist(args.driver)
+        functions, _ = _checked(args, Safety(claim=False))
+        return rehearse(plan(functions, args.driver))
 
 
 def _checked(

@@ -10,8 +10,11 @@ from vfio_hw.here.pstore import last_words
 from vfio_hw.here.running import Running
 from vfio_hw.here.telling import tell
 from vfio_hw.host import journals
+from vfio_hw.host.journals import Found
+from vfio_hw.host.rehearsal import Write, rehearsed
 from vfio_hw.host.restore import restore
 from vfio_hw.host.state import State
+from vfio_hw.host.target import Target
 from vfio_hw.host.undoable import Outcome
 from vfio_hw.oracle.splats import splats
 from vfio_hw.report.events import EventLog, Result, opened
@@ -24,7 +27,16 @@ def undone(state: State) -> Iterator[Outcome]:
 
     What bind has taken stays taken.
     """
-    return restore(state, lambda found, target: not found.stays(target))
+    return restore(state, _left_over)
+
+
+def would_be_undone(state: State) -> Iterator[Outcome | Write]:
+    """The same in advance: what would be written, and nothing is."""
+    return rehearsed(state, _left_over)
+
+
+def _left_over(found: Found, target: Target) -> bool:
+    return not found.stays(target)
 
 
 def must_be_undone(state: State) -> None:

@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -23,8 +25,9 @@ _SAID = b"vfio-hw: restoring; the machine is being put back as it was, and no si
 class Ending:
     """The first of these signals is a KeyboardInterrupt, where it is heeded; the next are told.
 
-    A context manager; the handlers that were there before are back after it. A fork of this process
-    has no share in it: there each signal is a KeyboardInterrupt.
+    A context manager; the handlers that were there before are back after it. Signals that nobody
+    asks with are taken where they would end this process: not where they are ignored, or caught.
+    A fork of this process has no share in it: there each signal is a KeyboardInterrupt.
 
     :param numbers: of the signals.
     """
@@ -36,9 +39,11 @@ class Ending:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        # Of these nohup ignores the one, and is heeded.
+        # Of those that ask nohup ignores the one, and is heeded.
         nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-        wanted = [each for each in self._numbers if not (nohup and each == signal.SIGHUP)]
+        asking = ASKING - {signal.SIGHUP} if nohup else ASKING
+        ending = asking | (ANY - ASKING - _not_default())
+        wanted = [each for each in self._numbers if each in ending]
         self._before = {number: signal.signal(number, self._heard) for number in wanted}
         return self
 
@@ -73,3 +78,10 @@ class Ending:
             raise KeyboardInterrupt
         with contextlib.suppress(OSError):
             os.write(2, _SAID)
+
+
+def _not_default() -> set[int]:
+    """The signals that this process ignores, or has a handler of, Python's or not: proc(5)."""
+    status = Path("/proc/self/status").read_text()
+    masks = [int(mask, 16) for mask in re.findall(r"^Sig(?:Ign|Cgt):\t(\w+)$", status, re.M)]
+    return {number for number in ANY for mask in masks if mask >> (number - 1) & 1}

@@ -139,9 +139,10 @@ def device_locked(device: Path, patience: float) -> Iterator[None]:
         yield
     finally:
         _devices.discard(name)
-        os.close(lock)
-        if directory is not None:
-            os.close(directory)
+        for each in (lock, directory):
+            if each is not None:
+                fcntl.flock(each, fcntl.LOCK_UN)  # also for a fork that has it open still
+                os.close(each)
 
 
 def _directory_locked(device: Path, end: float) -> int | None:

@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from vfio_hw.errors import HarnessError
 from vfio_hw.host import journals
 from vfio_hw.host import target as targets
 from vfio_hw.host.departed import LOST, Departed
+from vfio_hw.host.guard import InUse, must_be_idle, must_have_idle_ones
 from vfio_hw.host.held import Held
 from vfio_hw.host.journals import Found
+from vfio_hw.host.pci import PciFunction, is_vfio
 from vfio_hw.host.record import Record
-from vfio_hw.host.rescan import BUSES
+from vfio_hw.host.rescan import bus_of
 from vfio_hw.host.state import State
 from vfio_hw.host.sysfs import attribute
 from vfio_hw.host.target import Target, function_of
@@ -25,8 +28,6 @@ from vfio_hw.host.undoable import (
 
 Write = tuple[Path, str]
 _OVERRIDE = "driver_override"
-# What power/control is when vfio-pci of some kernels has let go.
-_AFTER_A_DRIVER = "on"
 
 
 def rehearsed(
@@ -66,24 +67,31 @@ class _Rehearsal:
         turns = {each: turn(found.records, each) for each in chosen}
         for number in (0, 1, None, 2):
             for target in (each for each in chosen if turns[each] == number):
-                yield from self._target(target, found.records[target], number is None)
+                yield from self._target(target, found, number is None)
 
-    def _target(self, target: Target, record: Record, by_driver: bool) -> Iterator[Outcome | Write]:
+    def _target(self, target: Target, found: Found, by_driver: bool) -> Iterator[Outcome | Write]:
+        record = found.records[target]
+        address = function_of(target)
+        driver_goes = by_driver and Target("driver", address or "") in self._put
+        if driver_goes or (address in self._returned and self._fresh(target) is None):
+            yield Outcome(target, "later", f"set to {record.old!r}, unless it has that by then")
+            return
         why = self._why_not(target, record)
-        if by_driver and Target("driver", function_of(target) or "") in self._put:
-            why = "" if record.old == _AFTER_A_DRIVER else None
-        if function_of(target) in self._returned and self._fresh(target) is None:
-            text = f"set to {record.old!r}, unless it has that when the function is back"
-            yield Outcome(target, "later", text)
-        elif why is None and (holders := self._held.target(target)):
-            yield Outcome(target, "failed", open_in(holders))
-        elif why is None and target.kind == "mdev" and record.old:
-            yield Outcome(target, "failed", lost_with_its_state(record.old))
-        elif why is None:
-            yield from self._writes(target, record.old)
-            self._put[target] = record.old
-        elif why:
+        if why:
             yield Outcome(target, "left", why)
+        if why is not None:
+            return
+        if holders := self._held.target(target):
+            yield Outcome(target, "failed", open_in(holders))
+            return
+        try:
+            writes = list(self._writes(target, record.old))
+        except HarnessError as error:
+            theirs = isinstance(error, InUse) and found.purpose == "run"
+            yield Outcome(target, "left" if theirs else "failed", str(error))
+            return
+        yield from writes
+        self._put[target] = record.old
 
     def _why_not(self, target: Target, record: Record) -> str | None:
         """As not_ours(); what is not on its bus yet will have what a function has there."""
@@ -103,15 +111,20 @@ class _Rehearsal:
     def _writes(self, target: Target, old: str) -> Iterator[Write]:
         path = Path(target.name)
         if target.kind == "mdev":
+            if old:
+                raise HarnessError(lost_with_its_state(old))
             yield targets.MDEV / target.name / "remove", "1"
         elif target.kind == "present":
-            self._returned.add(target.name)
             yield from _rescan(target.name)
+            self._returned.add(target.name)
         elif target.kind == "driver":
             yield from self._driver(target, old)
-        else:
-            if path.name == "sriov_numvfs" and "0" not in (old, self._value(target)):
+        elif path.name == "sriov_numvfs":
+            must_have_idle_ones(path.parent.name, claim=False)
+            if "0" not in (old, self._value(target)):
                 yield path, "0"
+            yield path, old
+        else:
             yield path, old
 
     def _override(self, address: str) -> str:
@@ -124,9 +137,12 @@ class _Rehearsal:
     def _driver(self, target: Target, old: str) -> Iterator[Write]:
         function = targets.PCI / target.name
         path, override = function / _OVERRIDE, self._override(target.name)
+        driver = self._value(target)
+        if driver and driver != old and not is_vfio(driver):
+            must_be_idle(PciFunction.at(target.name), claim=False)
         if old and override != old:
             yield path, old
-        if self._value(target):
+        if driver:
             yield function / "driver" / "unbind", target.name
         if old:
             yield targets.PCI.parent / "drivers_probe", target.name
@@ -136,10 +152,11 @@ class _Rehearsal:
 
 def _rescan(address: str) -> Iterator[Write]:
     """Those of rescan_bus_of()."""
+    bus = bus_of(address)
     switch = targets.PCI.parent / "drivers_autoprobe"
     probes = attribute(switch) == "1"
     if probes:
         yield switch, "0"
-    yield BUSES / address.rpartition(":")[0] / "rescan", "1"
+    yield bus / "rescan", "1"
     if probes:
         yield switch, "1"

@@ -31,11 +31,7 @@ def rescan_bus_of(
     :param override: the only driver that it may have from then on.
     :raises HarnessError: its bus is gone, too.
     """
-    bus = buses / address.rpartition(":")[0]
-    if not bus.is_dir():
-        raise HarnessError(
-            f"{address} is gone, and its bus {bus.name} with it: rescan what that bus was below"
-        )
+    bus = bus_of(address, buses)
     before = names_in(pci / "devices")
     with _unprobed(pci):
         write_with_deadline(bus / "rescan", "1", deadline)
@@ -47,6 +43,19 @@ def rescan_bus_of(
         # What somebody else had removed is no device of ours, and its driver is not taken away.
         with sysfs.unkept(), contextlib.suppress(KernelRefused):
             write_with_deadline(pci / "drivers_probe", other, deadline)
+
+
+def bus_of(address: str, buses: Path = BUSES) -> Path:
+    """The bus that this address is on.
+
+    :raises HarnessError: it is gone.
+    """
+    bus = buses / address.rpartition(":")[0]
+    if not bus.is_dir():
+        raise HarnessError(
+            f"{address} is gone, and its bus {bus.name} with it: rescan what that bus was below"
+        )
+    return bus
 
 
 @contextlib.contextmanager

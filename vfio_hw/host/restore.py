@@ -13,7 +13,7 @@ from vfio_hw.host import journal, journals
 from vfio_hw.host.binding import FOR_EACH_VIRTUAL, rebind, set_driver_override
 from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.departed import Departed
-from vfio_hw.host.guard import InUse, must_be_idle
+from vfio_hw.host.guard import InUse, must_be_idle, must_have_idle_ones
 from vfio_hw.host.held import Held
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.journals import Found
@@ -160,10 +160,7 @@ def _driver(function: PciFunction, driver: str | None) -> None:
 def _attribute(path: Path, old: str) -> None:
     deadline = _DEADLINE
     if path.name == "sriov_numvfs":
-        # Somebody may have begun to use one of them.
-        for virtual in PciFunction.at(path.parent.name).virtual_functions():
-            if not is_vfio(virtual.driver or ""):
-                must_be_idle(virtual)
+        must_have_idle_ones(path.parent.name)
         deadline += int(old) * FOR_EACH_VIRTUAL
         if old != "0" and attribute(path) != "0":
             # From one number to another the kernel goes by none only.

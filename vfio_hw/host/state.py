@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
+from vfio_hw.home import home
 
 #: Names the directory; without it, it is root's ``/var/lib/vfio-hw``, or in a user's home.
 VARIABLE = "VFIO_HW_STATE"
@@ -16,11 +17,14 @@ _ROOTS = Path("/var/lib/vfio-hw")
 
 
 def directory() -> Path:
-    """Where it is, or would be."""
+    """Where it is, or would be.
+
+    :raises HarnessError: this user has no home.
+    """
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named)
-    return _ROOTS if os.geteuid() == 0 else Path.home() / ".local/state/vfio-hw"
+    return _ROOTS if os.geteuid() == 0 else home(VARIABLE) / ".local/state/vfio-hw"
 
 
 class State:
