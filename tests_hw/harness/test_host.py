@@ -50,7 +50,7 @@ def test_on_a_machine_of_its_own(machine, udev, tmp_path, name):
 
 # Where a life of tests_hw/host/life.py is cut off: VFIO_HW_CRASHES=20 for so many of its moments.
 CRASHES = int(os.environ.get("VFIO_HW_CRASHES", "3"))
-MOMENTS, CHANGES = 80, 16  # in a life
+MOMENTS, CHANGES = 80, 24  # in a life
 MOUNT = """
 set -e
 modprobe virtio_blk; modprobe ext2
