@@ -21,9 +21,6 @@ from vfio_hw import run
 from vfio_hw.report.events import EventLog
 from vfio_hw.vm.progress import MOST_KILLED
 
-# All are compared with one run.
-pytestmark = pytest.mark.xdist_group("resume")
-
 KILLS = int(os.environ.get("VFIO_HW_KILLS", "3"))
 SELECTION = ["tests_hw/contract/test_kinds.py", "tests_hw/contract/test_argsz.py"]
 # Seconds that a guest of its own would need for all of it, and more.

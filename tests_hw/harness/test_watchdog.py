@@ -13,9 +13,6 @@ from vfio_hw.vm.machine import Deadlines, Guest
 from vfio_hw.vm.supervisor import Supervisor
 from vfio_hw.vm.topology import topology
 
-# All are about what one record says.
-pytestmark = pytest.mark.xdist_group("watchdog")
-
 TESTS = """
     import ctypes, mmap, os, signal
     from vfio_hw.oracle.holders import holders
