@@ -4,6 +4,7 @@ Whether it sleeps is told by sysfs, how many keep it awake by power/runtime_usag
 """
 
 import errno
+import signal
 import time
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 
 from vfio_hw.errors import KernelSplat
 from vfio_hw.fixtures import Target
+from vfio_hw.host.touch import touched
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import config
+from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.eventfd import EventFd
 from vfio_hw.vfio.feature import (
     GET,
@@ -29,7 +32,10 @@ from vfio_hw.vfio.feature import (
 from vfio_hw.vfio.opened import opened
 
 MODES = ["vfio_type1v2_iommu", "iommufd"]
+BAR0 = lib.VFIO_PCI_BAR0_REGION_INDEX
 PROMPT = 5.0
+# Seconds in which a wakeup that is none would have been told.
+WATCHED = 0.3
 
 
 @pytest.fixture(params=MODES)
@@ -85,6 +91,47 @@ def test_a_wakeup_is_told_and_lasts(pci_device: Target, user):
             assert usage(pci_device.path) == awake
             exit_low_power(device)
             assert usage(pci_device.path) == awake
+            assert wakeup.fired() == 0
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("access", ["BAR", "config space", "LOW_POWER_EXIT"])
+def test_a_mapping_wakes_no_device_and_is_back_when_something_else_has(
+    pci_device: Target, user, access
+):
+    """It faults until then; after the wakeup was told, LOW_POWER_EXIT changes nothing.
+
+    The exit itself may tell of a wakeup, an access has to.
+    """
+    device, bar = user.device, user.device.region(BAR0)
+    wakes = {
+        "BAR": lambda: bar.get(0, 4),
+        "config space": lambda: device.config().get(config.VENDOR, 2),
+        "LOW_POWER_EXIT": lambda: exit_low_power(device),
+    }
+    shown = bar.get(0, 4)
+    with (
+        EventFd("the wakeup") as wakeup,
+        bar.mmapped(0, PAGE) as window,
+        memoryview(window).cast("I") as registers,
+    ):
+        for _ in range(2):
+            assert touched(registers) == 0
+            enter_low_power_once(device, wakeup)
+            becomes(pci_device.path, "suspended")
+            for _ in range(2):
+                assert touched(registers) == signal.SIGBUS
+            assert wakeup.silent(WATCHED)
+            becomes(pci_device.path, "suspended")
+            wakes[access]()
+            if access == "LOW_POWER_EXIT":
+                assert wakeup.fired() in (0, 1)
+            else:
+                assert wakeup.wait(PROMPT) == 1
+            for _ in range(2):
+                assert touched(registers) == 0
+                assert registers[0] == shown
+                exit_low_power(device)
             assert wakeup.fired() == 0
 
 
