@@ -3,15 +3,18 @@
 Whether it sleeps is told by sysfs, how many keep it awake by power/runtime_usage.
 """
 
+import contextlib
 import errno
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vfio_hw.errors import KernelSplat
 from vfio_hw.fixtures import Target
+from vfio_hw.host import sysfs
 from vfio_hw.host.touch import touched
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import config
@@ -56,6 +59,18 @@ def becomes(path: Path, wanted: str) -> None:
 
 def usage(path: Path) -> int:
     return int((path / "power" / "runtime_usage").read_text())
+
+
+@contextlib.contextmanager
+def kept_awake(path: Path) -> Iterator[None]:
+    """The function never sleeps. Source: Documentation/ABI/testing/sysfs-devices-power, control."""
+    control = path / "power" / "control"
+    before = control.read_text().strip()
+    sysfs.write(control, "on")
+    try:
+        yield
+    finally:
+        sysfs.write(control, before)
 
 
 @pytest.mark.promise("P8")
@@ -133,6 +148,27 @@ def test_a_mapping_wakes_no_device_and_is_back_when_something_else_has(
                 assert registers[0] == shown
                 exit_low_power(device)
             assert wakeup.fired() == 0
+
+
+@pytest.mark.promise("P8")
+def test_of_a_device_that_did_not_sleep_no_wakeup_is_told(pci_device: Target, user):
+    """No access ends low power then; the exit does, and a mapping faults until it."""
+    device, bar = user.device, user.device.region(BAR0)
+    with (
+        kept_awake(pci_device.path),
+        EventFd("the wakeup") as wakeup,
+        bar.mmapped(0, PAGE) as window,
+        memoryview(window).cast("I") as registers,
+    ):
+        for _ in range(2):
+            enter_low_power_once(device, wakeup)
+            becomes(pci_device.path, "active")
+            bar.get(0, 4)
+            device.config().get(config.VENDOR, 2)
+            assert touched(registers) == signal.SIGBUS
+            exit_low_power(device)
+            assert touched(registers) == 0
+        assert wakeup.silent(WATCHED)
 
 
 @pytest.mark.promise("P8")
