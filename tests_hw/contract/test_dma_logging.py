@@ -27,6 +27,8 @@ MODES = ["vfio_type1v2_iommu", "iommufd"]
 START = lib.VFIO_DEVICE_FEATURE_DMA_LOGGING_START
 REPORT = lib.VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT
 TOP = 2**64
+#: Of a start while logging is on: linux/vfio.h names no error; those of the drivers mlx5 and pds.
+STARTED = (errno.EINVAL, errno.EEXIST)
 GOOD = [(0, PAGE), (4 * PAGE, 2 * PAGE)]
 
 
@@ -103,6 +105,46 @@ def test_a_report_is_of_pages_whose_size_is_a_power_of_two_and_does_not_wrap(dev
         assert logged_errno(device, iova, length) == errno.EOVERFLOW
     for size in (PAGE, 2 * PAGE, 1 << 30):
         assert logged_errno(device, 0, 64 * PAGE, size) == 0
+    stop_logging(device)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.promise("P7")
+def test_another_start_is_not_taken_before_the_stop(device):
+    """Neither of the same ranges nor of others; the logging goes on, and one stop ends it."""
+    start_logging(device, GOOD)
+    for ranges in (GOOD, [(1 << 40, PAGE)]):
+        answer = start_logging_errno(device, ranges)
+        assert answer, "another start was taken while logging was on"
+        assert answer in STARTED
+        assert logged_errno(device, *GOOD[1]) == 0
+    stop_logging(device)
+    assert start_logging_errno(device, GOOD) == 0
+    stop_logging(device)
+
+
+@pytest.mark.promise("P8")
+def test_there_is_no_report_of_what_is_not_logged(device):
+    """Neither before the first start nor after a stop, whose own answer then is nowhere said."""
+    for _ in range(2):
+        answer = logged_errno(device, *GOOD[0])
+        assert answer, "there was a report though nothing was logged"
+        assert answer == errno.EINVAL
+        start_logging(device, GOOD)
+        assert logged_errno(device, *GOOD[0]) == 0
+        stop_logging(device)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("pages", [1, 63, 64, 65, 8 * PAGE, 8 * PAGE + 1])
+def test_a_report_clears_no_bit_of_the_bitmap(device, pages):
+    """Nor one behind the range; of a bitmap that has more than a page, in none of its parts."""
+    start_logging(device, [(0, pages * PAGE)])
+    room = -(-pages // 64) * 8 + 16
+    for byte in (0xFF, 0xA5, 0x5A):
+        given = bytes([byte]) * room
+        told = logged(device, 0, pages * PAGE, bitmap=given)
+        assert bytes(one & byte for one in told) == given
     stop_logging(device)
 
 

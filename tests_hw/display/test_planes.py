@@ -13,9 +13,12 @@ from vfio_hw.devices import mdpy as registers
 from vfio_hw.devices.mbochs import Mode, shown
 from vfio_hw.fixtures import Target
 from vfio_hw.uapi import lib
+from vfio_hw.vfio.device import Device
+from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.gfx import (
     CURSOR,
     DMABUF,
+    NO_HOTSPOT,
     OVERLAY,
     PROBE,
     REGION,
@@ -34,11 +37,18 @@ KIND = {"mdpy": REGION, "mbochs": DMABUF}
 XRGB8888, LINEAR = int.from_bytes(b"XR24", "little"), 0
 PIXEL = 4
 VGA = Mode(640, 480)
+#: Of the sizes that mbochs can show one that is no multiple of a page.
+ODD = Mode(800, 600)
 
 
 def off(plane: Plane) -> bool:
     """What a plane says that is disabled. Source: note 1 of VFIO_DEVICE_QUERY_GFX_PLANE."""
     return not (plane.drm_format or plane.size or plane.width or plane.height)
+
+
+def plane_of(device: Device, kind: str, mode: Mode) -> Plane:
+    """The primary plane of an open display; of mdpy, which has one mode, in that."""
+    return shown(device, mode) if kind == "mbochs" else query_plane(device, REGION)
 
 
 @pytest.fixture
@@ -57,6 +67,27 @@ def test_a_display_has_planes_of_one_kind_and_says_which(display: Target, mode):
         for flags in (*range(16), kind | 1 << 31, PROBE | kind | 1 << 3):
             expected = 0 if flags in (kind, PROBE | kind) else errno.EINVAL
             assert query_plane_errno(user.device, flags) == expected, f"flags {flags:#x}"
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("mode", MODES)
+def test_a_plane_without_a_cursor_tells_of_no_hotspot(display: Target, mode):
+    """Both coordinates are 0xFFFFFFFF. Source: note 2 of VFIO_DEVICE_QUERY_GFX_PLANE."""
+    with opened(display.path, mode) as user:
+        plane = plane_of(user.device, display.kind, VGA)
+        assert (plane.x_hot, plane.y_hot) == (NO_HOTSPOT, NO_HOTSPOT)
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("mode", MODES)
+def test_the_size_of_a_plane_is_one_of_whole_pages(display: Target, mode):
+    """Of one that fills its last page only in part, too. Source: linux/vfio.h, at ``size``."""
+    with opened(display.path, mode) as user:
+        assert ODD.stride * ODD.height % PAGE
+        plane = plane_of(user.device, display.kind, ODD)
+        assert plane.size >= plane.stride * plane.height > 0
+        rest = plane.size % PAGE
+        assert rest == 0, f"its last page has {rest} bytes"
 
 
 @pytest.mark.promise("P8")

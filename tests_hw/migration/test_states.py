@@ -25,6 +25,7 @@ from vfio_hw.vfio.feature import GET, PROBE, SET, feature_errno
 from vfio_hw.vfio.migration import (
     STATES,
     DataFile,
+    data_size,
     migration_flags,
     set_state,
     set_state_errno,
@@ -98,8 +99,23 @@ def test_every_way_that_the_header_allows_leads_there(device):
 
 
 @pytest.mark.promise("P8")
+def test_the_size_of_the_data_is_told_in_each_state(device):
+    """Some bytes, whatever was read before; asking changes no state and ends no session."""
+    for old in NAMES:
+        with brought_to(device, old) as session:
+            assert data_size(device) > 0, NAMES[old]
+            assert state(device) == old
+            if old in SAVING:
+                assert session.read(), NAMES[old]
+                assert data_size(device) > 0, NAMES[old]
+
+
+@pytest.mark.promise("P8")
 def test_no_other_state_is_reached(device):
-    """Neither ERROR nor one that does not exist; a refusal changes nothing."""
+    """Neither ERROR nor one that does not exist; a refusal changes nothing.
+
+    What leads out of ERROR, a reset and nothing else, is judged nowhere: no device here gets there.
+    """
     wrong = (lib.VFIO_DEVICE_STATE_ERROR, lib.VFIO_DEVICE_STATE_NR, 2**31, 2**32 - 1)
     for old in NAMES:
         with brought_to(device, old):

@@ -39,6 +39,17 @@ def exporter(pci_device: Target) -> Target:
 
 
 @pytest.fixture
+def nic_exporter(e1000e: PciFunction) -> Target:
+    """A function that can be reset and brought to D3hot, and whose BARs can be dma-bufs.
+
+    :raises Unsupported: this kernel has not the feature.
+    """
+    with opened(e1000e.path, "vfio_type1v2_iommu") as user:
+        need_features(user.device, "e1000e", "DMA_BUF")
+    return Target("e1000e", e1000e.address, e1000e.path, e1000e)
+
+
+@pytest.fixture
 def on_the_bus(pytestconfig: pytest.Config, two_of_a_group: list[PciFunction]) -> list[PciFunction]:
     """All functions on the bus of two edu that share a group, these two first.
 

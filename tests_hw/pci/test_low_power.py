@@ -3,16 +3,22 @@
 Whether it sleeps is told by sysfs, how many keep it awake by power/runtime_usage.
 """
 
+import contextlib
 import errno
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vfio_hw.errors import KernelSplat
 from vfio_hw.fixtures import Target
+from vfio_hw.host import sysfs
+from vfio_hw.host.touch import touched
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import config
+from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.eventfd import EventFd
 from vfio_hw.vfio.feature import (
     GET,
@@ -29,7 +35,10 @@ from vfio_hw.vfio.feature import (
 from vfio_hw.vfio.opened import opened
 
 MODES = ["vfio_type1v2_iommu", "iommufd"]
+BAR0 = lib.VFIO_PCI_BAR0_REGION_INDEX
 PROMPT = 5.0
+# Seconds in which a wakeup that is none would have been told.
+WATCHED = 0.3
 
 
 @pytest.fixture(params=MODES)
@@ -50,6 +59,18 @@ def becomes(path: Path, wanted: str) -> None:
 
 def usage(path: Path) -> int:
     return int((path / "power" / "runtime_usage").read_text())
+
+
+@contextlib.contextmanager
+def kept_awake(path: Path) -> Iterator[None]:
+    """The function never sleeps. Source: Documentation/ABI/testing/sysfs-devices-power, control."""
+    control = path / "power" / "control"
+    before = control.read_text().strip()
+    sysfs.write(control, "on")
+    try:
+        yield
+    finally:
+        sysfs.write(control, before)
 
 
 @pytest.mark.promise("P8")
@@ -86,6 +107,68 @@ def test_a_wakeup_is_told_and_lasts(pci_device: Target, user):
             exit_low_power(device)
             assert usage(pci_device.path) == awake
             assert wakeup.fired() == 0
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("access", ["BAR", "config space", "LOW_POWER_EXIT"])
+def test_a_mapping_wakes_no_device_and_is_back_when_something_else_has(
+    pci_device: Target, user, access
+):
+    """It faults until then; after the wakeup was told, LOW_POWER_EXIT changes nothing.
+
+    The exit itself may tell of a wakeup, an access has to.
+    """
+    device, bar = user.device, user.device.region(BAR0)
+    wakes = {
+        "BAR": lambda: bar.get(0, 4),
+        "config space": lambda: device.config().get(config.VENDOR, 2),
+        "LOW_POWER_EXIT": lambda: exit_low_power(device),
+    }
+    shown = bar.get(0, 4)
+    with (
+        EventFd("the wakeup") as wakeup,
+        bar.mmapped(0, PAGE) as window,
+        memoryview(window).cast("I") as registers,
+    ):
+        for _ in range(2):
+            assert touched(registers) == 0
+            enter_low_power_once(device, wakeup)
+            becomes(pci_device.path, "suspended")
+            for _ in range(2):
+                assert touched(registers) == signal.SIGBUS
+            assert wakeup.silent(WATCHED)
+            becomes(pci_device.path, "suspended")
+            wakes[access]()
+            if access == "LOW_POWER_EXIT":
+                assert wakeup.fired() in (0, 1)
+            else:
+                assert wakeup.wait(PROMPT) == 1
+            for _ in range(2):
+                assert touched(registers) == 0
+                assert registers[0] == shown
+                exit_low_power(device)
+            assert wakeup.fired() == 0
+
+
+@pytest.mark.promise("P8")
+def test_of_a_device_that_did_not_sleep_no_wakeup_is_told(pci_device: Target, user):
+    """No access ends low power then; the exit does, and a mapping faults until it."""
+    device, bar = user.device, user.device.region(BAR0)
+    with (
+        kept_awake(pci_device.path),
+        EventFd("the wakeup") as wakeup,
+        bar.mmapped(0, PAGE) as window,
+        memoryview(window).cast("I") as registers,
+    ):
+        for _ in range(2):
+            enter_low_power_once(device, wakeup)
+            becomes(pci_device.path, "active")
+            bar.get(0, 4)
+            device.config().get(config.VENDOR, 2)
+            assert touched(registers) == signal.SIGBUS
+            exit_low_power(device)
+            assert touched(registers) == 0
+        assert wakeup.silent(WATCHED)
 
 
 @pytest.mark.promise("P8")

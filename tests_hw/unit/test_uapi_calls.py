@@ -93,6 +93,13 @@ def test_capabilities_are_positive():
     assert calls.taken() == {"positive": ["VFIO_REGION_INFO_CAP_SPARSE_MMAP"]}
 
 
+def test_a_state_that_a_device_is_in_is_positive():
+    calls.taken()
+    for state in (lib.VFIO_DEVICE_STATE_STOP_COPY, lib.VFIO_DEVICE_STATE_NR, 2**32 - 1):
+        calls.note_state(state)
+    assert calls.taken() == {"positive": ["VFIO_DEVICE_STATE_STOP_COPY"]}
+
+
 def test_ioctls_are_raced_from_the_first_decisive_call_on():
     calls.taken()
     fd = Slot("fd")

@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import Any
 
 from vfio_hw.uapi import ffi, items
+from vfio_hw.uapi.families import STATES
 
 #: How a call can go: it succeeded, it failed with an errno, it met another in a race.
 OUTCOMES = ("positive", "refused", "raced")
@@ -50,6 +51,11 @@ def note(request: str, argument: object, outcome: str) -> None:
 def note_capabilities(request: str, found: Mapping[int, bytes]) -> None:
     """The answer to a request came with these capabilities."""
     _found.update(items.capabilities(request, found))
+
+
+def note_state(state: int) -> None:
+    """A device says that this is the state of its migration."""
+    _found.update(STATES.named(state))
 
 
 def taken() -> dict[str, list[str]]:

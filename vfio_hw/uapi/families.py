@@ -81,6 +81,8 @@ IRQS = Family(
         (SET_IRQS, "vfio_irq_set", "index"),
     ),
 )
+#: Of the states of today's protocol; a device says in which it is, so no request names them.
+STATES = Family("States of migration", r"VFIO_DEVICE_STATE_(?!V1_|MASK$|NR$)\w+", ())
 FAMILIES = (
     Family(
         "Extensions and IOMMU types",

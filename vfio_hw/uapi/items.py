@@ -15,6 +15,7 @@ from vfio_hw.uapi.families import (
     KVM,
     REQUESTS,
     SET_IRQS,
+    STATES,
     SUBTYPES,
     TYPES,
 )
@@ -115,7 +116,7 @@ def sections() -> list[Section]:
         Section("Features by what is done", _joined(FEATURES.values, _OPS), combined=True),
         Section("Interrupts by action and data", _joined(irqs, _ACTIONS, _DATA), combined=True),
     ]
-    families = [*FAMILIES, *FOUND.values(), TYPES, SUBTYPES]
+    families = [*FAMILIES, *FOUND.values(), TYPES, SUBTYPES, STATES]
     named_ones = [Section(family.title, tuple(family.values)) for family in families]
     return [Section("Requests", tuple(REQUESTS)), *named_ones, *combined]
 

@@ -59,13 +59,18 @@ def stop_logging(device: Device) -> None:
 stop_logging_errno = errno_of(stop_logging)
 
 
-def logged(device: Device, iova: int, length: int, page_size: int = PAGE) -> bytes:
+def logged(
+    device: Device, iova: int, length: int, page_size: int = PAGE, bitmap: bytes = b""
+) -> bytes:
     """Which pages of the range the device wrote, a bit for each, since this was last asked.
 
+    :param bitmap: what the bitmap has before the kernel sets bits in it, from its first byte on.
     :raises KernelRefused: EINVAL for a page size that is no power of two, EOVERFLOW for a range
-        that wraps, ENOTTY when the device can not log.
+        that wraps, an error when nothing is logged, ENOTTY when the device can not log.
     """
-    words = ffi.new("uint64_t[]", max(1, -(-min(length, 1 << 30) // (PAGE * 64))))
+    count = max(1, -(-min(length, 1 << 30) // (PAGE * 64)), -(-len(bitmap) // 8))
+    words = ffi.new("uint64_t[]", count)
+    ffi.memmove(words, bitmap, len(bitmap))
     report = struct(
         "vfio_device_feature_dma_logging_report",
         iova=iova,

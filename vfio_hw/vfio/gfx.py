@@ -17,13 +17,16 @@ DMABUF: int = lib.VFIO_GFX_PLANE_TYPE_DMABUF
 REGION: int = lib.VFIO_GFX_PLANE_TYPE_REGION
 #: ``enum drm_plane_type`` of the kernel, DRM_PLANE_TYPE_*.
 OVERLAY, PRIMARY, CURSOR = range(3)
+#: The coordinates of a hotspot that is not known. Source: note 2 of VFIO_DEVICE_QUERY_GFX_PLANE.
+NO_HOTSPOT = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
 class Plane:
     """What VFIO_DEVICE_QUERY_GFX_PLANE says; a plane that is off has no format, size and extent.
 
-    ``stride`` and ``size`` are bytes; ``identity`` is the region's index or the dma-buf's id.
+    ``stride`` and ``size`` are bytes; ``identity`` is the region's index or the dma-buf's id;
+    ``x_hot`` and ``y_hot`` are :data:`NO_HOTSPOT` where nothing is known of a hotspot.
     """
 
     drm_format: int
@@ -34,6 +37,8 @@ class Plane:
     size: int
     x_pos: int
     y_pos: int
+    x_hot: int
+    y_hot: int
     identity: int
 
 
@@ -54,6 +59,8 @@ def query_plane(device: Device, flags: int, plane: int = PRIMARY) -> Plane:
         size=info.size,
         x_pos=info.x_pos,
         y_pos=info.y_pos,
+        x_hot=info.x_hot,
+        y_hot=info.y_hot,
         identity=info.dmabuf_id,
     )
 

@@ -135,7 +135,7 @@ OPERATIONS = (
     _migrating("mig_read", saved, legal("ENODEV skipped", _ENDED, under=(MIGRATES, RESET))),
     _migrating("mig_get_state", _answered(_STATE, 8), does=""),
     _migrating("mig_data_size", _answered(lib.VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, 8), does=""),
-    # mtty, which has no DMA, refuses none of them: whether it logs already is the driver's to say.
+    # mtty refuses none of them, whether it logs or not: docs/finds/mtty-logs-without-a-start.md.
     _migrating("DMA_LOGGING_START", logged, does=""),
     _migrating("DMA_LOGGING_REPORT", reported, does=""),
     _migrating("DMA_LOGGING_STOP", unlogged, does=""),
