@@ -118,9 +118,9 @@ def test_a_queue_outlives_the_descriptor_of_its_iommufd():
 @pytest.mark.promise("P8")
 @pytest.mark.promise("P7")
 def test_a_device_that_can_not_ask_for_pages_has_no_use_for_a_queue(faultless):
-    """A VT-d refuses its page table with one, and the device stays where it was; others take it.
+    """Whether it takes a page table with one, the header has no word of: then it is attached.
 
-    The header has no word of that. The queue stays empty either way.
+    Else it stays where it was. The queue stays empty either way.
     """
     bound, iommufd, cdev = faultless, faultless.iommufd, faultless.cdev
     ioas = iommufd.ioas_alloc()
@@ -136,7 +136,6 @@ def test_a_device_that_can_not_ask_for_pages_has_no_use_for_a_queue(faultless):
             if cdev.attach_errno(table):
                 assert plain.destroy_errno() == (errno.EBUSY if attached else 0)
             else:
-                assert not (bound.path / "iommu" / "intel-iommu").is_dir()
                 assert table.destroy_errno() == errno.EBUSY
                 assert plain.destroy_errno() == 0
                 cdev.detach()
@@ -159,7 +158,6 @@ def test_a_replacement_that_is_refused_leaves_the_usable_iovas(faultless, of):
         cdev.attach(ioas)
         before = ioas.iova_ranges(), other.iova_ranges()
         if not cdev.attach_errno(table):
-            assert not (bound.path / "iommu" / "intel-iommu").is_dir()
             raise Unsupported(f"the IOMMU of {bound.path.name} takes a page table with a queue")
         assert (ioas.iova_ranges(), other.iova_ranges()) == before
         first, _ = reserved_iovas(bound.path)[0]
