@@ -12,7 +12,7 @@ from vfio_hw.race.program import Slot, close, ioctl, openat
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.spread import note_raced
 from vfio_hw.uapi import calls, ffi, ioctl_errno, lib, struct
-from vfio_hw.uapi.families import REQUESTS
+from vfio_hw.uapi.family import REQUESTS
 
 INFO = "VFIO_DEVICE_GET_REGION_INFO"
 BAR2 = "VFIO_PCI_BAR2_REGION_INDEX"
