@@ -212,7 +212,7 @@ def test_a_token_is_for_functions_with_virtual_ones(pci_device):
 
 @pytest.mark.promise("P8")
 def test_a_mediated_device_has_no_bus_master_or_token_to_set(mtty, mdpy, mbochs):
-    """Nor does a token in its name, or in a bind, mean the device."""
+    """Nor does a token in its name mean the device."""
     for mdev in (mtty, mdpy, mbochs):
         with opened(mdev.path, MODE) as user:
             for op in (lib.VFIO_DEVICE_FEATURE_CLEAR_MASTER, lib.VFIO_DEVICE_FEATURE_SET_MASTER):
@@ -221,3 +221,16 @@ def test_a_mediated_device_has_no_bus_master_or_token_to_set(mtty, mdpy, mbochs)
                 assert feature_errno(user.device, number | SET, data) == errno.ENOTTY
             name = f"{mdev.uuid} vf_token={mdev.uuid}"
             assert errno_of(user.group.device)(name) == errno.ENODEV
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.promise("P7")
+def test_a_mediated_device_is_bound_without_a_token(mtty, mdpy, mbochs):
+    """It has none to match: EINVAL for whichever. Source: VFIO_DEVICE_BIND_FLAG_TOKEN."""
+    for mdev in (mtty, mdpy, mbochs):
+        with Iommufd() as iommufd, Cdev(mdev.path) as cdev:
+            for token in (mdev.uuid, str(uuid.UUID(int=0))):
+                assert bind_with_token(cdev, iommufd, token) == errno.EINVAL
+                assert cdev.info_errno() == errno.EINVAL
+            assert cdev.bind_iommufd_errno(iommufd) == 0
+            assert cdev.info_errno() == 0

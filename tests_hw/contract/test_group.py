@@ -193,14 +193,13 @@ def test_an_open_device_keeps_its_group_busy(device: Target, mode):
 @pytest.mark.promise("P8")
 @pytest.mark.parametrize("kind", [Container, Iommufd])
 def test_set_iommu_needs_a_group_and_a_type_that_exists(device: Target, kind):
-    """Which errno it is differs: the container counts its groups, iommufd looks for an IOAS."""
+    """Both without a group and for another type the header names no errno; either will do."""
+    refusals = (errno.EINVAL, errno.ENODEV)
     with kind() as container, Group(device.iommu_group) as group:
-        no_group = errno.ENODEV if kind is Iommufd else errno.EINVAL
-        no_type = errno.EINVAL if kind is Iommufd else errno.ENODEV
-        assert container.set_iommu_errno(lib.VFIO_TYPE1v2_IOMMU) == no_group
+        assert container.set_iommu_errno(lib.VFIO_TYPE1v2_IOMMU) in refusals
         group.set_container(container)
         assert container.check_extension(lib.VFIO_SPAPR_TCE_IOMMU) == 0
-        assert container.set_iommu_errno(lib.VFIO_SPAPR_TCE_IOMMU) == no_type
+        assert container.set_iommu_errno(lib.VFIO_SPAPR_TCE_IOMMU) in refusals
         assert container.check_extension(lib.VFIO_TYPE1v2_IOMMU) == 1
         assert container.set_iommu_errno(lib.VFIO_TYPE1v2_IOMMU) == 0
 

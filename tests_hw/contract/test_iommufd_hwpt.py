@@ -172,9 +172,11 @@ def test_only_nested_page_tables_are_invalidated(bound):
     iommufd, devid = bound.iommufd, bound.id
     table = hwpt_alloc(iommufd, devid, iommufd.ioas_alloc())
     kind = lib.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1
+    other = lib.IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3
     entry = bytes(ffi.buffer(ffi.new("struct iommu_hwpt_vtd_s1_invalidate *")))
     for entries in (b"", entry, entry * 3):
-        assert table.invalidate_errno(kind, entries, len(entry)) == errno.EINVAL
+        for each in (kind, other):
+            assert table.invalidate_errno(each, entries, len(entry)) == errno.EINVAL
     for identity, address, length, wrong in (
         (table.id, 0, len(entry), errno.EINVAL),
         (table.id, 1 << 40, 0, errno.EINVAL),

@@ -30,6 +30,7 @@ NAMES = {
     **{ids: kind for kind, ids in KINDS.items()},
     (0x1AF4, 0x1044): "virtio-rng-pci",
     (0x1234, 0x1111): "VGA",
+    (0x1033, 0x0194): "nec-usb-xhci",
     (0x1B36, 0x000C): "pcie-root-port",
 }
 

@@ -33,6 +33,8 @@ UNSAFE = Path("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode")
 # Source: Intel VT-d specification, section 11.4.3, Extended Capability Register: Snoop Control.
 SNOOP_CONTROL = 1 << 7
 START, STOP = lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_START, lib.VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP
+# An answer with page sizes and capabilities says both.
+SAID = lib.VFIO_IOMMU_INFO_PGSIZES | lib.VFIO_IOMMU_INFO_CAPS
 CANARY = 0xA5
 
 
@@ -128,6 +130,7 @@ def test_the_capabilities_of_type1_are_of_version_1_and_agree(device, mode):
         assert set(info.capabilities) == expected
         for data in info.capabilities.values():
             assert capability("struct vfio_info_cap_header", data).version == 1
+        assert info.flags & SAID == SAID
         assert info.pgsizes & -info.pgsizes == PAGE
         layout = "struct vfio_iommu_type1_info_cap_migration"
         cap = capability(layout, info.capabilities[migration])
@@ -146,6 +149,7 @@ def test_an_iommufd_as_container_lists_iovas_and_room_and_tracks_nothing(device,
         }
         for data in info.capabilities.values():
             assert capability("struct vfio_info_cap_header", data).version == 1
+        assert info.flags & SAID == SAID
         assert info.pgsizes & -info.pgsizes == PAGE
         before = info.dma_avail
         with mapped(user.iommu):

@@ -8,8 +8,10 @@ import errno
 
 import pytest
 
+from vfio_hw.devices.edu_dma import engine
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.dma import PAGE, accounted, first_iova, memory
+from vfio_hw.vfio.group import Group
 from vfio_hw.vfio.opened import opened
 
 TOP = 2**64
@@ -18,6 +20,7 @@ CONTAINERS = ["vfio_type1_iommu", "vfio_type1v2_iommu"]
 ALL = lib.VFIO_DMA_UNMAP_FLAG_ALL
 VADDR = lib.VFIO_DMA_UNMAP_FLAG_VADDR
 BITMAP = lib.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP
+TEXT = b"the device does not care whose address it was"
 
 
 @pytest.fixture(params=["mtty", "edu"])
@@ -189,6 +192,44 @@ def test_only_an_address_that_was_made_invalid_is_exchanged(edu, mode):
         assert accounted() == during
         assert container.unmap_with(VADDR | ALL, 0, 0) == 2 * PAGE
         assert container.unmap_dma(iova, 2 * PAGE) == 2 * PAGE
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.promise("P7")
+@pytest.mark.parametrize("mode", CONTAINERS)
+def test_while_an_address_is_invalid_dma_goes_on_and_no_group_joins(edu, e1000e, mode):
+    """One invalid address of several is enough; the group joins when there is none any more.
+
+    Which errno refuses it is left open. Source: linux/vfio.h, VFIO_DMA_UNMAP_FLAG_VADDR.
+    """
+    with (
+        opened(edu.path, mode) as user,
+        Group(e1000e.iommu_group) as group,
+        memory(2 * PAGE) as ours,
+    ):
+        container, dma = user.container, engine(user.device)
+        first = first_iova(user.iommu, 2 * PAGE)
+        second = first + PAGE
+        container.map_dma(first, ours.vaddr, PAGE)
+        container.map_dma(second, ours.vaddr + PAGE, PAGE)
+        for iova, vaddr in ((first, ours.vaddr), (second, ours.vaddr + PAGE)):
+            during = accounted()
+            assert container.unmap_with(VADDR, iova, PAGE) == PAGE
+            for invalid in (True, False):
+                ours.bytes[:] = bytes(2 * PAGE)
+                ours.bytes[: len(TEXT)] = TEXT
+                dma.copy(first, second + 8, len(TEXT))
+                assert bytes(ours.bytes[PAGE + 8 : PAGE + 8 + len(TEXT)]) == TEXT
+                if invalid:
+                    assert group.set_container_errno(container) != 0
+                    assert not group.status().container_set
+                    assert accounted() == during
+                    container.map_dma(iova, vaddr, PAGE, lib.VFIO_DMA_MAP_FLAG_VADDR)
+                else:
+                    assert group.set_container_errno(container) == 0
+                    assert group.device_errno(e1000e.address) == 0
+                    group.unset_container()
+        assert container.unmap_all() == 2 * PAGE
 
 
 @pytest.mark.promise("P8")

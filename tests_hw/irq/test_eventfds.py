@@ -5,12 +5,16 @@ its index or its device (P9).
 """
 
 import errno
-from pathlib import Path
 
 import pytest
 
 from vfio_hw.fixtures import Target
-from vfio_hw.fixtures.interrupts import each_interrupt, each_kind_with, need_interrupt
+from vfio_hw.fixtures.interrupts import (
+    each_interrupt,
+    each_kind_with,
+    handlers,
+    need_interrupt,
+)
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import irq
 from vfio_hw.vfio.eventfd import EventFd
@@ -42,12 +46,6 @@ def msix(user):
     count = min(user.device.irq(MSIX).count, SOME)
     assert count > 3
     return user.device, count
-
-
-def handlers(name: str) -> list[str]:
-    """The interrupt handlers of vfio-pci for a device, as /proc/interrupts names them."""
-    words = Path("/proc/interrupts").read_text().replace(",", " ").split()
-    return sorted(word for word in words if word.startswith("vfio-") and f"({name})" in word)
 
 
 @pytest.mark.promise("P8")

@@ -12,6 +12,7 @@ import pytest
 
 from vfio_hw.devices.edu import ACKNOWLEDGE, RAISE, acknowledged
 from vfio_hw.fixtures import Target
+from vfio_hw.fixtures.interrupts import handlers
 from vfio_hw.uapi import lib
 from vfio_hw.vfio import irq
 from vfio_hw.vfio.descriptor import Descriptor
@@ -52,12 +53,6 @@ def given_back(taken: int) -> bool:
                 return True
         time.sleep(0.005)
     return False
-
-
-def handlers(name: str) -> list[str]:
-    """The interrupt handlers of vfio-pci for a device, as /proc/interrupts names them."""
-    words = Path("/proc/interrupts").read_text().replace(",", " ").split()
-    return sorted(word for word in words if word.startswith("vfio-") and f"({name})" in word)
 
 
 def arm_and_forget(device: Device, index: int) -> int:

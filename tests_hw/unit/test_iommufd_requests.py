@@ -2,7 +2,7 @@
 
 from vfio_hw.fixtures.iommufd import GOOD, sizes_of, struct_of
 from vfio_hw.uapi import ffi
-from vfio_hw.uapi.families import REQUESTS
+from vfio_hw.uapi.family import REQUESTS
 
 
 def test_every_declared_request_of_an_iommufd_is_in_the_table():

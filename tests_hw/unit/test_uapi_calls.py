@@ -12,7 +12,7 @@ from vfio_hw.race.program import Slot, close, ioctl, openat
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.spread import note_raced
 from vfio_hw.uapi import calls, ffi, ioctl_errno, lib, struct
-from vfio_hw.uapi.families import REQUESTS
+from vfio_hw.uapi.family import REQUESTS
 
 INFO = "VFIO_DEVICE_GET_REGION_INFO"
 BAR2 = "VFIO_PCI_BAR2_REGION_INDEX"
@@ -91,13 +91,6 @@ def test_capabilities_are_positive():
     calls.taken()
     calls.note_capabilities(INFO, {lib.VFIO_REGION_INFO_CAP_SPARSE_MMAP: bytes(16)})
     assert calls.taken() == {"positive": ["VFIO_REGION_INFO_CAP_SPARSE_MMAP"]}
-
-
-def test_a_state_that_a_device_is_in_is_positive():
-    calls.taken()
-    for state in (lib.VFIO_DEVICE_STATE_STOP_COPY, lib.VFIO_DEVICE_STATE_NR, 2**32 - 1):
-        calls.note_state(state)
-    assert calls.taken() == {"positive": ["VFIO_DEVICE_STATE_STOP_COPY"]}
 
 
 def test_ioctls_are_raced_from_the_first_decisive_call_on():

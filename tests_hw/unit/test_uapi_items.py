@@ -5,7 +5,7 @@ import re
 import pytest
 
 from vfio_hw.uapi import builder, ffi, items, lib, struct
-from vfio_hw.uapi.families import FAMILIES, FEATURES, FOUND, STATES
+from vfio_hw.uapi.families import FAMILIES, FEATURES, FOUND
 from vfio_hw.uapi.items import capabilities, named, sections
 
 FEATURE, SET_IRQS = "VFIO_DEVICE_FEATURE", "VFIO_DEVICE_SET_IRQS"
@@ -29,11 +29,6 @@ def test_no_item_is_there_twice_and_no_section_is_empty():
 def test_features_are_numbered_without_a_gap():
     """A feature that a pattern left out would leave one."""
     assert sorted(FEATURES.values.values()) == list(range(len(FEATURES.values)))
-
-
-def test_states_of_migration_are_all_below_their_number():
-    """Of today's protocol; those of the one before are bits."""
-    assert sorted(STATES.values.values()) == list(range(lib.VFIO_DEVICE_STATE_NR))
 
 
 @pytest.mark.parametrize("prefix", ["PCI_NUM_REGIONS", "PCI_NUM_IRQS", "CCW_NUM_IRQS"])

@@ -1,70 +1,16 @@
-"""Families of constants: names of the headers of which a member of a request holds one, or some.
+"""Families of constants, but for those of iommufd: which members of which requests hold them.
 
-Taken from the declarations. A constant that is declared anew with such a name is in its family at
-once; one that begins a new family needs an entry here.
+A constant that is declared anew is in its family at once. One that begins a new family needs an
+entry here; one that says nothing by itself, or that no call shows, is in :mod:`vfio_hw.uapi.bare`.
 """
 
-import functools
-import operator
-import os
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-from vfio_hw.uapi import ffi, lib
-
-
-@dataclass(frozen=True)
-class Family:
-    """Constants of which a member of a request holds one, or as bits several.
-
-    :param names: what all of the constant's name matches.
-    :param where: request, its struct and the member; both "" when the argument is the number.
-    :param mask: the bits of the member that are the number.
-    """
-
-    title: str
-    names: str
-    where: tuple[tuple[str, str, str], ...]
-    mask: int = -1
-    bits: bool = False
-    values: dict[str, int] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        pattern = re.compile(self.names)
-        self.values.update({n: getattr(lib, n) for n in _CONSTANTS if pattern.fullmatch(n)})
-
-    def named(self, value: int) -> Iterator[str]:
-        """The constants that a value of the member stands for.
-
-        Of bits: none, where there are others among them; what is refused then is the others.
-        """
-        if self.bits and value & ~functools.reduce(operator.or_, self.values.values(), 0):
-            return
-        for name, own in self.values.items():
-            # Of devices that are not PCI: the same numbers, for other things.
-            if not name.startswith(("VFIO_CCW_", "VFIO_AP_")) and (
-                value & own if self.bits else value & self.mask == own
-            ):
-                yield name
-
-
-def _embedded(text: Any) -> tuple[str, ...]:
-    return tuple(os.fsdecode(ffi.string(text)).split())
-
-
-_CONSTANTS = _embedded(lib.VFIO_HW_CONSTANTS)
-REQUESTS: Mapping[str, int] = {name: getattr(lib, name) for name in _embedded(lib.VFIO_HW_REQUESTS)}
+from vfio_hw.uapi import lib
+from vfio_hw.uapi.families_iommufd import IOMMUFD
+from vfio_hw.uapi.family import Family
 
 FEATURE, SET_IRQS = "VFIO_DEVICE_FEATURE", "VFIO_DEVICE_SET_IRQS"
 KVM = tuple(
     (f"KVM_{verb}_DEVICE_ATTR", "kvm_device_attr", "attr") for verb in ("SET", "GET", "HAS")
-)
-_IOAS_FLAGS = (
-    ("IOMMU_IOAS_MAP", "iommu_ioas_map", "flags"),
-    ("IOMMU_IOAS_MAP_FILE", "iommu_ioas_map_file", "flags"),
-    ("IOMMU_IOAS_COPY", "iommu_ioas_copy", "flags"),
 )
 
 FEATURES = Family(
@@ -81,8 +27,20 @@ IRQS = Family(
         (SET_IRQS, "vfio_irq_set", "index"),
     ),
 )
-#: Of the states of today's protocol; a device says in which it is, so no request names them.
-STATES = Family("States of migration", r"VFIO_DEVICE_STATE_(?!V1_|MASK$|NR$)\w+", ())
+#: Told by :func:`vfio_hw.vfio.hot_reset.hot_reset_info`, which reads the array that they are in.
+OWNERS = Family("Owners of what a hot reset affects", r"VFIO_PCI_DEVID_\w+")
+#: By the number of a feature the family of what its data begin with.
+BY_FEATURE = {
+    lib.VFIO_DEVICE_FEATURE_MIGRATION: Family(
+        "What migration can do", r"VFIO_MIGRATION_\w+", bits=True
+    ),
+    lib.VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: Family(
+        "States of migration", r"VFIO_DEVICE_STATE_(?!V1_|MASK$|NR$)\w+"
+    ),
+    lib.VFIO_DEVICE_FEATURE_BUS_MASTER: Family(
+        "What becomes of a bus master", rf"{FEATURE}_(?:CLEAR|SET)_MASTER"
+    ),
+}
 FAMILIES = (
     Family(
         "Extensions and IOMMU types",
@@ -104,26 +62,6 @@ FAMILIES = (
     FEATURES,
     Family("Attributes of KVM's VFIO device", r"KVM_DEV_VFIO_(?:FILE|GROUP)_\w+", KVM),
     Family(
-        "Options of an iommufd",
-        r"IOMMU_OPTION_(?!OP_)\w+",
-        (("IOMMU_OPTION", "iommu_option", "option_id"),),
-    ),
-    Family(
-        "What IOMMU_VFIO_IOAS does",
-        r"IOMMU_VFIO_IOAS_\w+",
-        (("IOMMU_VFIO_IOAS", "iommu_vfio_ioas", "op"),),
-    ),
-    Family(
-        "Kinds of hardware page tables",
-        r"IOMMU_HWPT_DATA_\w+",
-        (("IOMMU_HWPT_ALLOC", "iommu_hwpt_alloc", "data_type"),),
-    ),
-    Family(
-        "Kinds of IOMMU hardware",
-        r"IOMMU_HW_INFO_TYPE_\w+",
-        (("IOMMU_GET_HW_INFO", "iommu_hw_info", "out_data_type"),),
-    ),
-    Family(
         "Flags of mappings",
         r"VFIO_DMA_MAP_FLAG_\w+",
         (("VFIO_IOMMU_MAP_DMA", "vfio_iommu_type1_dma_map", "flags"),),
@@ -142,18 +80,6 @@ FAMILIES = (
         bits=True,
     ),
     Family(
-        "Flags of mappings in an IOAS",
-        r"IOMMU_IOAS_MAP_(?!FILE$)\w+",
-        _IOAS_FLAGS,
-        bits=True,
-    ),
-    Family(
-        "Flags of hardware page tables",
-        r"IOMMU_HWPT_ALLOC_\w+|IOMMU_HWPT_FAULT_ID_VALID",
-        (("IOMMU_HWPT_ALLOC", "iommu_hwpt_alloc", "flags"),),
-        bits=True,
-    ),
-    Family(
         "Widths of ioeventfds",
         r"VFIO_DEVICE_IOEVENTFD_\d+",
         (("VFIO_DEVICE_IOEVENTFD", "vfio_device_ioeventfd", "flags"),),
@@ -165,6 +91,70 @@ FAMILIES = (
         (("VFIO_DEVICE_QUERY_GFX_PLANE", "vfio_device_gfx_plane_info", "flags"),),
         bits=True,
     ),
+    Family(
+        "Flags of groups",
+        r"VFIO_GROUP_FLAGS_\w+",
+        (("VFIO_GROUP_GET_STATUS", "vfio_group_status", "flags"),),
+        bits=True,
+    ),
+    Family(
+        "Flags of regions",
+        r"VFIO_REGION_INFO_FLAG_\w+",
+        (("VFIO_DEVICE_GET_REGION_INFO", "vfio_region_info", "flags"),),
+        bits=True,
+    ),
+    Family(
+        "Flags of interrupts",
+        r"VFIO_IRQ_INFO_\w+",
+        (("VFIO_DEVICE_GET_IRQ_INFO", "vfio_irq_info", "flags"),),
+        bits=True,
+    ),
+    Family(
+        "Flags of hot resets",
+        r"VFIO_PCI_HOT_RESET_FLAG_\w+",
+        (("VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", "vfio_pci_hot_reset_info", "flags"),),
+        bits=True,
+    ),
+    Family(
+        "Flags of binding",
+        r"VFIO_DEVICE_BIND_FLAG_\w+",
+        (("VFIO_DEVICE_BIND_IOMMUFD", "vfio_device_bind_iommufd", "flags"),),
+        bits=True,
+    ),
+    Family(
+        "Flags of attaching",
+        r"VFIO_DEVICE_ATTACH_PASID",
+        (("VFIO_DEVICE_ATTACH_IOMMUFD_PT", "vfio_device_attach_iommufd_pt", "flags"),),
+        bits=True,
+    ),
+    Family(
+        "Flags of detaching",
+        r"VFIO_DEVICE_DETACH_PASID",
+        (("VFIO_DEVICE_DETACH_IOMMUFD_PT", "vfio_device_detach_iommufd_pt", "flags"),),
+        bits=True,
+    ),
+    Family(
+        "Flags of what is left to be read",
+        r"VFIO_PRECOPY_INFO_\w+",
+        (("VFIO_MIG_GET_PRECOPY_INFO", "vfio_precopy_info", "flags"),),
+        bits=True,
+    ),
+    Family(
+        "Flags of a Type1 IOMMU",
+        r"VFIO_IOMMU_INFO_\w+",
+        (("VFIO_IOMMU_GET_INFO", "vfio_iommu_type1_info", "flags"),),
+        bits=True,
+    ),
+    Family(
+        "Kinds of KVM's devices",
+        r"KVM_DEV_TYPE_\w+",
+        (("KVM_CREATE_DEVICE", "kvm_create_device", "type"),),
+    ),
+    Family("What POWER machines do about errors", r"VFIO_EEH_PE_\w+"),
+    Family("Flags of POWER's IOMMU", r"VFIO_IOMMU_SPAPR_INFO_\w+"),
+    *IOMMUFD,
+    OWNERS,
+    *BY_FEATURE.values(),
 )
 
 _CAPABILITIES = {
@@ -173,8 +163,7 @@ _CAPABILITIES = {
     "VFIO_IOMMU_GET_INFO": r"VFIO_IOMMU_TYPE1_INFO_(?:CAP_\w+|DMA_AVAIL)",
 }
 FOUND = {
-    request: Family(f"Capabilities in {request}", names, ())
-    for request, names in _CAPABILITIES.items()
+    request: Family(f"Capabilities in {request}", names) for request, names in _CAPABILITIES.items()
 }
-TYPES = Family("Region types", r"VFIO_REGION_TYPE_(?!PCI_VENDOR_MASK$)\w+", ())
-SUBTYPES = Family("Region subtypes", r"VFIO_REGION_SUBTYPE_\w+", ())
+TYPES = Family("Region types", r"VFIO_REGION_TYPE_(?!PCI_VENDOR_MASK$)\w+")
+SUBTYPES = Family("Region subtypes", r"VFIO_REGION_SUBTYPE_\w+")

@@ -10,7 +10,7 @@ from _cffi_backend import _CDataBase
 from vfio_hw.errors import KernelRefused, Unsupported
 from vfio_hw.uapi import calls
 from vfio_hw.uapi._binding import ffi, lib
-from vfio_hw.uapi.families import REQUESTS
+from vfio_hw.uapi.family import REQUESTS
 
 CData: TypeAlias = _CDataBase
 

@@ -1,5 +1,6 @@
 """The items of the headers that a test can judge, and which of them a call has to do with."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -7,18 +8,18 @@ from typing import Any
 
 from vfio_hw.uapi import ffi, lib
 from vfio_hw.uapi.families import (
+    BY_FEATURE,
     FAMILIES,
     FEATURE,
     FEATURES,
     FOUND,
     IRQS,
     KVM,
-    REQUESTS,
     SET_IRQS,
-    STATES,
     SUBTYPES,
     TYPES,
 )
+from vfio_hw.uapi.family import REQUESTS
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Section:
     combined: bool = False
 
 
+#: Bytes of the first member of the data of each feature that are looked at.
+_WORD = 4
 _OPS = ("GET", "SET", "PROBE")
 _ACTIONS, _DATA = ("TRIGGER", "MASK", "UNMASK"), ("NONE", "BOOL", "EVENTFD")
 
@@ -84,6 +87,23 @@ def _feature(flags: int) -> Iterator[str]:
         yield from (f"{name} {ops[0]}" for name in FEATURES.named(flags))
 
 
+def inside(flags: int, data: bytes, outcome: str) -> Iterator[str]:
+    """The items with which the data of a VFIO_DEVICE_FEATURE begin, after a call that went so.
+
+    A probe has none; what was to be got, only a call that succeeded has told.
+    """
+    family = BY_FEATURE.get(flags & lib.VFIO_DEVICE_FEATURE_MASK)
+    got = flags & lib.VFIO_DEVICE_FEATURE_GET and not flags & lib.VFIO_DEVICE_FEATURE_SET
+    if (
+        family is None
+        or flags & lib.VFIO_DEVICE_FEATURE_PROBE
+        or len(data) < _WORD
+        or (got and outcome != "positive")
+    ):
+        return
+    yield from family.named(int.from_bytes(data[:_WORD], sys.byteorder))
+
+
 def _set_irqs(index: int, flags: int) -> Iterator[str]:
     actions = [name for name in _ACTIONS if flags & getattr(lib, f"VFIO_IRQ_SET_ACTION_{name}")]
     data = [name for name in _DATA if flags & getattr(lib, f"VFIO_IRQ_SET_DATA_{name}")]
@@ -116,7 +136,7 @@ def sections() -> list[Section]:
         Section("Features by what is done", _joined(FEATURES.values, _OPS), combined=True),
         Section("Interrupts by action and data", _joined(irqs, _ACTIONS, _DATA), combined=True),
     ]
-    families = [*FAMILIES, *FOUND.values(), TYPES, SUBTYPES, STATES]
+    families = [*FAMILIES, *FOUND.values(), TYPES, SUBTYPES]
     named_ones = [Section(family.title, tuple(family.values)) for family in families]
     return [Section("Requests", tuple(REQUESTS)), *named_ones, *combined]
 

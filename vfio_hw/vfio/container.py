@@ -15,11 +15,13 @@ READ_WRITE: int = lib.VFIO_DMA_MAP_FLAG_READ | lib.VFIO_DMA_MAP_FLAG_WRITE
 class Type1Info:
     """What VFIO_IOMMU_GET_INFO says.
 
-    ``pgsizes`` is a bitmap of page sizes in bytes. ``iova_ranges`` are (first, last) usable iovas;
+    ``flags``: VFIO_IOMMU_INFO_PGSIZES and _CAPS, for which of the rest there is. ``pgsizes`` is a
+    bitmap of page sizes in bytes. ``iova_ranges`` are (first, last) usable iovas;
     None when the kernel lists none, as for a container that holds only mediated devices.
     ``dma_avail`` is how many more mappings fit; None when the kernel does not say.
     """
 
+    flags: int
     pgsizes: int
     iova_ranges: list[tuple[int, int]] | None
     dma_avail: int | None
@@ -68,7 +70,8 @@ class Container(Descriptor):
             ranges = [(each.start, each.end) for each in listed]
         if data := found.get(lib.VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL):
             avail = capability("struct vfio_iommu_type1_info_dma_avail", data).avail
-        return Type1Info(answer.head.iova_pgsizes, ranges, avail, found)
+        head = answer.head
+        return Type1Info(head.flags, head.iova_pgsizes, ranges, avail, found)
 
     def iova_ranges(self) -> list[tuple[int, int]] | None:
         """Usable iovas as (first, last); None when the kernel sets no limit."""

@@ -4,8 +4,10 @@ import os
 import select
 
 from vfio_hw.errors import KernelRefused
-from vfio_hw.uapi import ffi, ioctl, struct
+from vfio_hw.uapi import calls, ffi, ioctl, struct
+from vfio_hw.uapi.families_iommufd import RESPONSES
 from vfio_hw.vfio.descriptor import Descriptor, errno_of
+from vfio_hw.vfio.info import capability
 
 FAULT_SIZE: int = ffi.sizeof("struct iommu_hwpt_pgfault")
 
@@ -37,9 +39,12 @@ class FaultQueue(Descriptor):
         :raises KernelRefused: EINVAL for a cookie that no fault had, or a code that is none.
         """
         try:
-            return os.write(self.fileno(), responses)
+            taken = os.write(self.fileno(), responses)
         except OSError as error:
+            _note("refused", responses)
             raise KernelRefused(error.errno or 0, "write", self.name) from None
+        _note("positive", responses[:taken])
+        return taken
 
     respond_errno = errno_of(respond)
 
@@ -48,3 +53,11 @@ class FaultQueue(Descriptor):
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN | select.POLLOUT)
         return next((events for _, events in poll.poll(0)), 0)
+
+
+def _note(outcome: str, responses: bytes) -> None:
+    """The answers are items of the headers, which no ioctl takes."""
+    size = ffi.sizeof("struct iommu_hwpt_page_response")
+    for start in range(0, len(responses) - size + 1, size):
+        one = capability("struct iommu_hwpt_page_response", responses[start:])
+        calls.note_items(outcome, RESPONSES.named(int(one.code)))

@@ -7,7 +7,8 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vfio_hw.uapi import ffi, ioctl, ioctl_errno, lib, struct
+from vfio_hw.uapi import calls, ffi, ioctl, ioctl_errno, lib, struct
+from vfio_hw.uapi.families import OWNERS
 from vfio_hw.vfio.descriptor import Descriptor, errno_of
 from vfio_hw.vfio.device import Device
 
@@ -45,6 +46,9 @@ def hot_reset_info(device: Device) -> HotResetInfo:
         one = info.devices[number]
         slot, function = one.devfn >> 3, one.devfn & 7
         owners[f"{one.segment:04x}:{one.bus:02x}:{slot:02x}.{function}"] = int(one.group_id)
+    if info.flags & lib.VFIO_PCI_HOT_RESET_FLAG_DEV_ID:
+        for owner in owners.values():
+            calls.note_items("positive", OWNERS.named(owner))
     return HotResetInfo(int(info.flags), owners)
 
 

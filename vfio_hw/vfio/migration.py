@@ -7,7 +7,7 @@ Source: linux/vfio.h, VFIO_DEVICE_FEATURE_MIGRATION, VFIO_DEVICE_FEATURE_MIG_DEV
 import os
 
 from vfio_hw.errors import KernelRefused
-from vfio_hw.uapi import calls, ffi, ioctl, lib, struct
+from vfio_hw.uapi import ffi, ioctl, lib, struct
 from vfio_hw.vfio.descriptor import Descriptor, errno_of
 from vfio_hw.vfio.device import Device
 from vfio_hw.vfio.feature import GET, SET, feature
@@ -93,9 +93,7 @@ def state(device: Device) -> int:
     """The device's migration state."""
     none = struct("vfio_device_feature_mig_state")
     _, data = feature(device, _STATE | GET, bytes(ffi.buffer(none)))
-    now = int(capability("struct vfio_device_feature_mig_state", data).device_state)
-    calls.note_state(now)
-    return now
+    return int(capability("struct vfio_device_feature_mig_state", data).device_state)
 
 
 def set_state(device: Device, new: int) -> DataFile | None:
