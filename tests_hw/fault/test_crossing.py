@@ -12,7 +12,7 @@ from vfio_hw.fixtures.races import replayed
 from vfio_hw.fixtures.selection import as_parameters, pairs_of
 from vfio_hw.race.catalogue.choice import Chosen
 from vfio_hw.race.catalogue.faulty import SPARED, Drawn
-from vfio_hw.race.catalogue.play import judge_of
+from vfio_hw.race.catalogue.judging import judge_of
 from vfio_hw.race.outcome import Round
 
 #: Of the pairs that the seed draws, those that are crossed.

@@ -147,12 +147,16 @@ class Pair:
         """The user, the disruption, the second user; of each what the others do to it."""
         everyone: list[Entry] = [self.operation, self.disruption, *self.users[1:]]
         does = [entry.does for entry in everyone]
-        others = [frozenset().union(*does[:at], *does[at + 1 :]) for at in range(len(does))]
+        return [(entry, self.effects_on(at, does)) for at, entry in enumerate(everyone)]
+
+    def effects_on(self, place: int, does: Sequence[frozenset[str]]) -> frozenset[str]:
+        """What the others do to the one at this place, when that is what each does."""
+        others = frozenset[str]().union(*does[:place], *does[place + 1 :])
         # Every user closes its own descriptor in the end: the first one's is the disruption's too,
         # the second one's nobody else's.
-        others[1] |= {CLOSED_DEVICE}
-        others[2:] = [effects - {CLOSED_DEVICE} for effects in others[2:]]
-        return list(zip(everyone, others, strict=True))
+        if place == 1:
+            return others | {CLOSED_DEVICE}
+        return others - {CLOSED_DEVICE} if place > 1 else others
 
 
 def why_not(users: Sequence[Operation], disruption: Disruption, kind: str) -> str | None:

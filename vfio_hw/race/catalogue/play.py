@@ -1,23 +1,18 @@
-"""A pair as rounds of the engine: its programs, and what the times of a round must say."""
+"""A pair as rounds of the engine: its programs, and when they begin to meet."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
-from vfio_hw.race.catalogue.effects import REMOVED
 from vfio_hw.race.catalogue.entry import Operation
 from vfio_hw.race.catalogue.faulty import Hindrance, Nth, around
 from vfio_hw.race.catalogue.pairs import Pair
 from vfio_hw.race.catalogue.scenes import SCENES
 from vfio_hw.race.catalogue.subject import Subject, World, world_of
-from vfio_hw.race.judges import removal_in_time
 from vfio_hw.race.outcome import Call, Round
-from vfio_hw.race.program import Slot, Step, close
+from vfio_hw.race.program import Step, close
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.spread import Judge, Scene, Tell, hold
 
-# What opens a device, by its label; a duplicate is one more descriptor to be closed.
-_OPENS = ("VFIO_GROUP_GET_DEVICE_FD", "open /dev/vfio/devices/", "dup for")
 _LEAST_WINDOW_NS = 20_000
 # The first is slow under an emulator, which sees the code for the first time.
 _MEASURED = 3
@@ -72,22 +67,6 @@ def alone_of(operation: Operation, scene: str, subject: Subject) -> Scene:
     held = SCENES[scene](world)
     program = _program(operation, world, held.device)
     return Scene(held.prologue, [Actor(operation.name, program)], held.epilogue)
-
-
-def judge_of(pair: Pair) -> Callable[[Round], str | None]:
-    """What else must hold of a round: a removal waits for those who have the device open."""
-
-    def judge(played: Round) -> str | None:
-        calls = [*played.prologue, *chain.from_iterable(played.actors)]
-        if pair.disruption.waits:
-            return removal_in_time(_removal(played.actors[1]), *_held(calls))
-        if pair.disruption.owns is not None and REMOVED in pair.operation.does:
-            # Whoever exits closes his device then.
-            owned = [call for call in played.setups[1] if call.step.label.startswith(_OPENS)]
-            return removal_in_time(_removal(played.actors[0]), (owned[0], played.actors[1][-1]))
-        return None
-
-    return judge
 
 
 @dataclass(frozen=True)
@@ -177,22 +156,3 @@ def _measured(calls: Sequence[Call], released_ns: int) -> tuple[int, int]:
 def _program(operation: Operation, world: World, held: bool) -> tuple[Step, ...]:
     # Whoever has a device open closes it himself: a removal waits for that, before the epilogue.
     return (*operation.steps(world), *((close(world.device),) if held else ()))
-
-
-def _removal(calls: Sequence[Call]) -> Call:
-    return next(call for call in calls if call.step.label.startswith("write"))
-
-
-def _held(calls: Iterable[Call]) -> list[tuple[Call, Call]]:
-    """Whoever opened the device: the call that did, and the one that closed what it got."""
-    listed = list(calls)
-    closes: dict[Slot, Call] = {}
-    for call in listed:
-        slot = call.step.arguments[0]
-        if call.step.takes and call.start_ns and isinstance(slot, Slot):
-            closes[slot] = call
-    return [
-        (call, closes[call.step.into])
-        for call in listed
-        if call.step.label.startswith(_OPENS) and call.step.into in closes
-    ]
