@@ -7,9 +7,9 @@ from vfio_hw.race.catalogue.entry import Operation
 from vfio_hw.race.catalogue.faulty import Hindrance, Nth, around
 from vfio_hw.race.catalogue.pairs import Pair
 from vfio_hw.race.catalogue.scenes import SCENES
-from vfio_hw.race.catalogue.subject import Subject, World, world_of
+from vfio_hw.race.catalogue.subject import DEVICE_SLOT, Subject, World, world_of
 from vfio_hw.race.outcome import Call, Round
-from vfio_hw.race.program import Step, close
+from vfio_hw.race.program import Slot, Step, close
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.spread import Judge, Scene, Tell, hold
 
@@ -91,9 +91,9 @@ class Aim:
 class _Measured:
     """Moves nobody but the second actor, and keeps what each actor took in each round."""
 
-    def __init__(self, later_ns: int) -> None:
+    def __init__(self, later_ns: int, to_close: bool) -> None:
         self.rounds: list[Sequence[tuple[int, int]]] = []
-        self._later_ns = later_ns
+        self._later_ns, self._to_close = later_ns, to_close
 
     def choose(self, actors: Sequence[Actor]) -> list[int]:
         return [self._later_ns if place == 1 else 0 for place in range(len(actors))]
@@ -101,7 +101,7 @@ class _Measured:
     def tell(self, actors: Sequence[Actor], shifts: Sequence[int], played: Round) -> None:
         self.rounds.append(
             [
-                _measured(calls, played.released_ns + shift)
+                _measured(calls, played.released_ns + shift, self._to_close)
                 for calls, shift in zip(played.actors, shifts, strict=True)
             ]
         )
@@ -116,15 +116,18 @@ def aimed(
     judge: Judge | None = None,
     tell: Tell = lambda _: None,
     later_ns: int = 0,
+    to_close: bool = False,
 ) -> Aim:
     """Measured in the fastest of some rounds: in others an actor's CPU had other things to do.
 
     :param later_ns: by so much the second actor starts later then, for the first to come to its
         end.
+    :param to_close: who closes the device in the end is at it until then only, and no longer: that
+        resets a function, which takes many times as long as all before it.
 
     They are rounds like others: see :func:`vfio_hw.race.spread.hold`, also of what it raises.
     """
-    measured = _Measured(later_ns)
+    measured = _Measured(later_ns, to_close)
     for _ in range(_MEASURED):
         seconds = hold(
             racer,
@@ -144,13 +147,24 @@ def aimed(
     return Aim(offsets, max(_LEAST_WINDOW_NS, *spans), seconds)
 
 
-def _measured(calls: Sequence[Call], released_ns: int) -> tuple[int, int]:
+def _measured(calls: Sequence[Call], released_ns: int, to_close: bool) -> tuple[int, int]:
     """When an actor came to its first decisive call, and how long it was at it from there on."""
     ran = [call for call in calls if call.start_ns]
     decisive = [call.start_ns for call in ran if call.step.decisive]
     if not decisive:
         return 0, 0
-    return decisive[0] - released_ns, ran[-1].end_ns - decisive[0]
+    closes = (call.start_ns for call in ran if to_close and _gives_up_device(call.step))
+    return decisive[0] - released_ns, next(closes, ran[-1].end_ns) - decisive[0]
+
+
+def _gives_up_device(step: Step) -> bool:
+    slot = step.arguments[0]
+    return (
+        step.takes
+        and not step.decisive
+        and isinstance(slot, Slot)
+        and slot.name.startswith(DEVICE_SLOT)
+    )
 
 
 def _program(operation: Operation, world: World, held: bool) -> tuple[Step, ...]:

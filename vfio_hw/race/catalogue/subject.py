@@ -11,6 +11,8 @@ from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.names import cdev_path, group_path
 from vfio_hw.vfio.opened import IOMMU_MODES, opened
 
+#: What the slots are called, or how that begins, in which users have the device.
+DEVICE_SLOT = "device"
 #: What rounds map for devices, and let the kernel write bitmaps to: bytes.
 MEMORY = 4 * PAGE
 # Made before the engine's process is forked, so that it is there too, at the same address; shared,
@@ -83,7 +85,7 @@ class World:
     subject: Subject
     container: Slot = field(default_factory=lambda: Slot("container"))
     group: Slot = field(default_factory=lambda: Slot("group"))
-    device: Slot = field(default_factory=lambda: Slot("device"))
+    device: Slot = field(default_factory=lambda: Slot(DEVICE_SLOT))
     iommufd: Slot = field(default_factory=lambda: Slot("iommufd"))
     ioas: Slot = field(default_factory=lambda: Slot("ioas", descriptor=False))
     dev_id: Slot = field(default_factory=lambda: Slot("devid", descriptor=False))
@@ -118,7 +120,7 @@ class World:
 
     def second_user(self) -> "World":
         """The same world as another user sees it, with a descriptor of its own of the device."""
-        return replace(self, device=Slot("device of the second user"))
+        return replace(self, device=Slot(f"{DEVICE_SLOT} of the second user"))
 
     def shared_with(self, second: "World") -> Step:
         """Duplicates the device's descriptor for the second user."""
