@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from vfio_hw.race.calls import dup
 from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, REACHED, RESET, loses, resets
-from vfio_hw.race.catalogue.entry import INTERRUPTING, MEDIATED, RESETTABLE, Operation, alone, legal
+from vfio_hw.race.catalogue.entry import INTERRUPTING, MEDIATED, RESETTABLE, Operation, alone
 from vfio_hw.race.catalogue.subject import World
 from vfio_hw.race.program import Slot, Step, close, ioctl
 from vfio_hw.uapi import CData, lib, struct
@@ -79,7 +79,7 @@ OPERATIONS = (
         "close_device",
         (*IN_USE, "node"),
         lambda world: [close(world.device, decisive=True)],
-        alone() + legal("skipped", "it was closed before", under=CLOSED_DEVICE),
+        alone(),
         frozenset({CLOSED_DEVICE}),
     ),
 )

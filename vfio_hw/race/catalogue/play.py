@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
+from vfio_hw.race.calls import dup
 from vfio_hw.race.catalogue.entry import Operation
 from vfio_hw.race.catalogue.faulty import Hindrance, Nth, around
 from vfio_hw.race.catalogue.pairs import Pair
@@ -40,13 +41,15 @@ def scene_of(
         Actor(operation.name, _program(operation, each, held.device))
         for operation, each in zip(pair.users, worlds, strict=True)
     ]
+    disruption = Actor(pair.disruption.name, tuple(pair.disruption.steps(world)))
+    doubling, users[0] = _one_each(users[0], disruption)
+    prologue += doubling
     nth = None
     if hindering is not None:
         hindrance = hindering(world)
         nth = hindrance.nth if isinstance(hindrance, Nth) else None
         program = around(users[0].program, hindrance.before(), hindrance.after())
         users[0] = replace(users[0], program=program)
-    disruption = Actor(pair.disruption.name, tuple(pair.disruption.steps(world)))
     epilogue, taker = held.epilogue, pair.disruption
     if taker.ends_user:
         # All that is open has to be his: what others have open too would stay.
@@ -59,6 +62,26 @@ def scene_of(
         disruption = replace(disruption, setup=tuple(taker.owns(world)), process=True)
     # Actors go round the CPUs in this order: of two CPUs the disruption has one to itself.
     return Scene(prologue, [users[0], disruption, *users[1:]], epilogue, nth)
+
+
+def _one_each(user: Actor, taker: Actor) -> tuple[Sequence[Step], Actor]:
+    """Where both close the same, the user closes a duplicate: either may be the last.
+
+    What a slot holds one of them takes, and the other would call nothing.
+    """
+    taken = {step.arguments[0] for step in taker.program if step.takes and step.decisive}
+    for step in user.program:
+        slot = step.arguments[0]
+        if step.takes and step.decisive and isinstance(slot, Slot) and slot in taken:
+            copy = Slot(f"duplicate of {slot.name}")
+            own = close(copy, delay_ns=step.delay_ns, decisive=True)
+            rest = [
+                each for each in user.program if not each.takes or each.arguments[0] is not slot
+            ]
+            place = user.program.index(step)
+            program = (*rest[:place], own, *rest[place:])
+            return (dup(slot, copy),), replace(user, program=program)
+    return (), user
 
 
 def alone_of(operation: Operation, scene: str, subject: Subject) -> Scene:
