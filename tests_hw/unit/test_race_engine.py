@@ -57,6 +57,16 @@ def test_every_call_is_recorded_with_its_errno_and_times(racer: Racer) -> None:
     assert times == sorted(times)
 
 
+def test_a_slot_into_which_a_call_puts_less_than_zero_is_empty(racer: Racer) -> None:
+    """As the kernel says in a descriptor's place that there is none, in 32 bits."""
+    ends, none = (Slot("read end"), Slot("write end")), Slot("none")
+    given = syscall("read", ends[0], Memory(bytes(4), loads={0: none}), 4)
+    program = [write(ends[1], b"\xff" * 4), given, read(none, 1, decisive=True)]
+    played = racer.round([pipe(*ends)], [Actor("reader", program)], [close(end) for end in ends])
+    assert [call.outcome for call in played.actors[0]] == ["ok", "ok", "skipped"]
+    assert not played.left_open
+
+
 def test_two_actors_overlap(racer: Racer) -> None:
     overlapping = 0
     for _ in range(50):

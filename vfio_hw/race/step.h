@@ -62,7 +62,7 @@ static void scatter(struct race *race, const struct race_step *step, int64_t val
         if (copy->size == 8)
             slot_set(race, copy->slot, *(int64_t *)(uintptr_t)copy->address);
         else
-            slot_set(race, copy->slot, *(uint32_t *)(uintptr_t)copy->address);
+            slot_set(race, copy->slot, *(int32_t *)(uintptr_t)copy->address); /* -1: none is there */
     }
     if (step->into >= 0)
         slot_set(race, (uint64_t)step->into, value);
