@@ -93,6 +93,7 @@ static int run(struct race *race, struct race_program program, int64_t start_ns)
 
         if (step->delay_ns)
             wait_until(race, start_ns + (int64_t)step->delay_ns);
+        result->error = 0; /* in a storm that of the turn before */
         if (!gather(race, step, arguments)) {
             __atomic_store_n(&result->state, RACE_SKIPPED, __ATOMIC_RELEASE);
             failed = 1;
