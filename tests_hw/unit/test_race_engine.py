@@ -211,6 +211,20 @@ def test_actors_stay_on_the_cpus_they_were_given() -> None:
     assert kept == [{cpus[0]}, {cpus[1 % len(cpus)]}]
 
 
+def test_actors_are_spread_over_the_cpus_that_there_are_when_a_round_begins(racer: Racer) -> None:
+    """One may go meanwhile, as one does under ``--race-widen=hotplug``."""
+    before = sorted(os.sched_getaffinity(0))
+    racer.round([], [sleeper("one"), sleeper("other")])
+    os.sched_setaffinity(0, before[-1:])
+    try:
+        racer.round([], [sleeper("one"), sleeper("other")])
+    finally:
+        os.sched_setaffinity(0, before)
+    (child,) = engines()
+    threads = [thread.id for thread in child.threads() if thread.id != child.pid]
+    assert [os.sched_getaffinity(thread) for thread in threads] == [{before[-1]}] * 2
+
+
 def test_a_cpu_that_is_not_there_is_an_error() -> None:
     with Racer(cpus=[4095]) as racer, pytest.raises(HarnessError, match="CPU 4095"):
         racer.round([], [sleeper("alone")])
