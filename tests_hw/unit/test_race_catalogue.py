@@ -231,20 +231,6 @@ def test_who_comes_after_a_user_removed_the_device_may_be_told_so(disruption, an
     assert {("ok+ok", answer) for answer in answers.split()} <= pair.legal
 
 
-@pytest.mark.parametrize("what", ["device", "group", "container", "vm", "kvm_vfio"])
-def test_who_closes_what_is_closed_elsewhere_closes_a_duplicate(subject, what):
-    """Each makes its call, whoever takes the slot; the user makes no other close of it."""
-    user, taker = operation_named(f"close_{what}"), disruption_named(f"close_{what}_elsewhere")
-    pair = together([user], taker, "mtty")
-    scene = scene_of(pair, subject)
-    one, other = ([step for step in actor.program if step.takes] for actor in scene.actors)
-    (copied,) = (step for step in scene.prologue if step.label.startswith("dup "))
-    assert [step.arguments[0] for step in one] == [copied.into]
-    assert [step.arguments[0] for step in other] == [copied.arguments[0]]
-    assert one[0].decisive and other[0].decisive
-    assert ("skipped", "ok") not in pair.legal and ("ok", "ok") in pair.legal
-
-
 def test_an_empty_slot_behind_a_pointer_skips_the_call():
     taker = disruption_named("close_group_elsewhere")
     for name in ("KVM_DEV_VFIO_FILE_ADD", "KVM_DEV_VFIO_FILE_DEL"):

@@ -23,7 +23,14 @@ FAULTS = frozenset({"ENOMEM", "EFAULT", "SIGBUS"})
 #: Operations in whose decisive calls there may be nothing that can be made to fail.
 SPARED = {
     **dict.fromkeys(
-        ("close_group", "close_container", "close_device", "close_vm", "close_kvm_vfio"),
+        (
+            "close_group",
+            "close_container",
+            "close_device",
+            "close_iommufd",
+            "close_vm",
+            "close_kvm_vfio",
+        ),
         "a close gives back, and needs little for that or nothing",
     ),
     **dict.fromkeys(

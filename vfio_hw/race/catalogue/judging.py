@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, combinations
 
+from vfio_hw.race.catalogue.device import PASSED
 from vfio_hw.race.catalogue.effects import REMOVED
 from vfio_hw.race.catalogue.pairs import Pair
 from vfio_hw.race.judges import one_holder, removal_in_time
@@ -10,8 +11,8 @@ from vfio_hw.race.outcome import Call, Round
 from vfio_hw.race.program import Slot
 from vfio_hw.uapi import lib
 
-# What opens a device, by its label; a duplicate is one more descriptor to be closed.
-_OPENS = ("VFIO_GROUP_GET_DEVICE_FD", "open /dev/vfio/devices/", "dup for")
+# What opens a device, by its label; one more descriptor, which has to be closed too.
+_OPENS = ("VFIO_GROUP_GET_DEVICE_FD", "open /dev/vfio/devices/", "dup for", f"receive {PASSED}")
 _OPENAT, _IOCTL = (lib.race_call_number(name) for name in (b"openat", b"ioctl"))
 _NEVER_NS = 1 << 62
 
@@ -149,8 +150,8 @@ def _held(calls: Iterable[Call]) -> list[tuple[Call, Call]]:
         slot = call.step.arguments[0]
         if call.step.takes and call.start_ns and isinstance(slot, Slot):
             closes[slot] = call
-    return [
-        (call, closes[call.step.into])
-        for call in listed
-        if call.step.label.startswith(_OPENS) and call.step.into in closes
-    ]
+    # What is received comes into its slot by a member of the message.
+    received = {f"receive {slot.name}": slot for slot in closes}
+    opens = [call for call in listed if call.step.label.startswith(_OPENS)]
+    slots = [call.step.into or received.get(call.step.label) for call in opens]
+    return [(call, closes[into]) for call, into in zip(opens, slots, strict=True) if into in closes]

@@ -176,8 +176,8 @@ def _measured(calls: Sequence[Call], released_ns: int, to_close: bool) -> tuple[
     decisive = [call.start_ns for call in ran if call.step.decisive]
     if not decisive:
         return 0, 0
-    closes = (call.start_ns for call in ran if to_close and _gives_up_device(call.step))
-    return decisive[0] - released_ns, next(closes, ran[-1].end_ns) - decisive[0]
+    closes = [call.start_ns for call in ran if to_close and _gives_up_device(call.step)]
+    return decisive[0] - released_ns, max(closes, default=ran[-1].end_ns) - decisive[0]
 
 
 def _gives_up_device(step: Step) -> bool:
