@@ -1,5 +1,6 @@
 """This file checks of which programs the rounds of a pair are made."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -58,3 +59,22 @@ def test_nothing_is_received_where_nothing_was_sent(subject):
     Layout(ffi.new("struct race *")[0], scene.prologue, scene.actors, scene.epilogue)
     by_label = SimpleNamespace(**{s.label.split()[0]: s for s in scene.actors[0].program})
     assert by_label.send.into in by_label.receive.arguments
+
+
+def test_a_display_without_a_mode_is_given_one_before_it_is_asked(subject):
+    """And asked once for nothing: mbochs refuses the first question for a new mode."""
+    gone = disruption_named("mdev_remove")
+    for kind, labels in (
+        ("mdpy", ["VFIO_DEVICE_QUERY_GFX_PLANE"]),
+        ("mbochs", ["pwrite device"] * 4 + ["VFIO_DEVICE_QUERY_GFX_PLANE"] * 2),
+    ):
+        pair = together([operation_named("VFIO_DEVICE_QUERY_GFX_PLANE")], gone, kind)
+        steps = scene_of(pair, replace(subject, kind=kind)).actors[0].program
+        assert [step.label for step in steps] == [*labels, "close device"]
+        assert [step.decisive for step in steps[-3:]] in ([True, False], [False, True, False])
+
+
+@pytest.mark.parametrize("disruption", ["close_device_elsewhere", "owner_killed"])
+def test_who_resumes_a_migration_may_lose_the_device_meanwhile(disruption):
+    pair = together([operation_named("mig_RESUMING")], disruption_named(disruption), "mtty")
+    assert ("ok", "ok") in pair.legal

@@ -47,17 +47,6 @@ _E = TypeVar("_E", bound=Entry)
 
 #: Pairs that would go together, and must not: operation, disruption, reason.
 EXCLUDED = (
-    (
-        "mig_RESUMING",
-        "close_device_elsewhere",
-        "a device that is left in RESUMING brings the kernel down when it is opened again:"
-        " docs/finds/mtty-resuming-left-by-another.md",
-    ),
-    (
-        "mig_RESUMING",
-        "owner_killed",
-        "the same, when who brought it there is killed",
-    ),
     ("create_mdev", "owner_killed", "the device that it creates would be left"),
     *(
         (operation, "virtual_function_removed", "a virtual function has no INTx: SR-IOV 1.1, 3.4.1")

@@ -31,7 +31,11 @@ _ANSWER = _page(0, "answer")
 _RANGES = _page(1, "range of iovas", bytes(ffi.buffer(_RANGE)))
 _SCRATCH = _page(2, "scratch")
 _MAPPED = _page(3, "mapped for the device")
-_REGIONS: tuple[int, ...] = (lib.VFIO_PCI_BAR0_REGION_INDEX, lib.VFIO_PCI_CONFIG_REGION_INDEX)
+_REGIONS: tuple[int, ...] = (
+    lib.VFIO_PCI_BAR0_REGION_INDEX,
+    lib.VFIO_PCI_BAR2_REGION_INDEX,
+    lib.VFIO_PCI_CONFIG_REGION_INDEX,
+)
 
 
 @dataclass
@@ -55,7 +59,7 @@ class Subject:
     name: str
     path: Path
     regions: dict[int, int] = field(default_factory=dict, repr=False)
-    """The offset of BAR 0 and of the config space, by their indices."""
+    """The offsets of BAR 0, BAR 2 and the config space, by their indices."""
     iova: int = PAGE
     physical: Path | None = None
     """Of a virtual function, the one that it is of."""
