@@ -1,12 +1,14 @@
 """Hindered operations: what is put where, and what is complained of."""
 
 import errno
+import os
 import random
 from itertools import product
 from types import SimpleNamespace
 
 import pytest
 
+from vfio_hw.race.calls import receive_descriptor, send_descriptor, socketpair
 from vfio_hw.race.catalogue.entry import Operation, alone, legal
 from vfio_hw.race.catalogue.faulty import (
     FAULTS,
@@ -20,7 +22,7 @@ from vfio_hw.race.catalogue.faulty import (
 )
 from vfio_hw.race.catalogue.limits import LIMITS
 from vfio_hw.race.catalogue.pairs import operation_named
-from vfio_hw.race.program import syscall, write_file
+from vfio_hw.race.program import Slot, close, openat, syscall, write_file
 from vfio_hw.race.racer import Actor, Racer
 
 DONE = "it is done"
@@ -160,3 +162,21 @@ def test_a_limit_is_reached_between_its_steps_and_no_longer(tmp_path):
         played = racer.round([], [Actor("opener", program)])
     assert played.outcome == ("EMFILE+skipped+ok+ok",)
     assert errno.EMFILE in {call.error for call in played.actors[0]}
+
+
+def test_a_descriptor_for_which_there_is_no_place_is_not_received():
+    """The message comes without it: its slot is empty, and not that of descriptor 0."""
+    limit, ends = LIMITS["no_descriptor"], (Slot("one"), Slot("other"))
+    null, got = Slot("null"), Slot("got")
+    prologue = [
+        socketpair(*ends),
+        openat("/dev/null", os.O_RDONLY, into=null),
+        send_descriptor(ends[0], null),
+    ]
+    with limit.around() as way, Racer() as racer:
+        hindrance = limit.by(way)
+        receiving = receive_descriptor(ends[1], got, decisive=True)
+        program = (*hindrance.before(), receiving, *hindrance.after(), close(got, decisive=True))
+        closing = [close(slot) for slot in (null, *ends)]
+        played = racer.round(prologue, [Actor("receiver", program)], closing)
+    assert played.outcome == ("ok+skipped",)

@@ -74,14 +74,14 @@ OPERATIONS = (
         "close_vm",
         ("guest", "guest_open", "kvm"),
         lambda world: (close(world.vm, decisive=True),),
-        alone(),
+        alone() + legal("skipped", "it was closed before", under=CLOSED_VM),
         frozenset({CLOSED_VM}),
     ),
     Operation(
         "close_kvm_vfio",
         ("guest", "guest_open", "kvm"),
         lambda world: (close(world.kvm_vfio, decisive=True),),
-        alone(),
+        alone() + legal("skipped", "it was closed before", under=CLOSED_KVM_VFIO),
         frozenset({CLOSED_KVM_VFIO, KVM_DELETED}),
     ),
 )
