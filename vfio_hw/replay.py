@@ -18,7 +18,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "replay",
         help="run a race that failed again",
         description="Boots a guest and runs the test of the race there, about the offsets at which"
-        " it failed and for twice the rounds that it took.",
+        " it failed and for twice as many rounds as it took, at least a hundred.",
         epilog="Exit status: 1 it failed again, 0 it did not, 2 the test is no more, 3 it could not"
         " be run.",
     )

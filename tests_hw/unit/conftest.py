@@ -190,7 +190,8 @@ def subject(tmp_path) -> Subject:
     (tmp_path / "vfio-dev/vfio7").mkdir(parents=True)
     (tmp_path / "vfio-dev/vfio7/dev").touch()
     (tmp_path / "iommu_group").symlink_to("3")
-    regions = {lib.VFIO_PCI_BAR0_REGION_INDEX: 0, lib.VFIO_PCI_CONFIG_REGION_INDEX: 7 << 40}
+    bars = {lib.VFIO_PCI_BAR0_REGION_INDEX: 0, lib.VFIO_PCI_BAR2_REGION_INDEX: 2 << 40}
+    regions = {**bars, lib.VFIO_PCI_CONFIG_REGION_INDEX: 7 << 40}
     pull = Pull(7, b"device_del")
     return Subject("mtty", "name", tmp_path, regions, physical=tmp_path, pull=pull)
 

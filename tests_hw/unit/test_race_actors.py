@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vfio_hw.errors import HarnessError, KernelRefused
+from vfio_hw.errors import HarnessError, KernelRefused, KernelSplat
 from vfio_hw.race import calls
 from vfio_hw.race.actor import Actor, Storm
 from vfio_hw.race.program import Memory, Slot, close, openat, read, sleep_ns, syscall
@@ -120,6 +120,29 @@ def test_a_storm_ends_after_its_time_or_number(racer: Racer) -> None:
     assert timed is not None
     assert number.iterations == 7
     assert timed.iterations > 7
+
+
+def test_a_storm_that_hangs_is_the_kernels_fault(racer: Racer) -> None:
+    """Its call has failed before, and does not return the next time."""
+    ends = Slot("r"), Slot("w")
+    fionbio = 0x5421
+    begin, waits = (
+        syscall("ioctl", ends[0], fionbio, Memory(bytes([on, 0, 0, 0]))) for on in (1, 0)
+    )
+    program = [read(ends[0], 1, label="the read", decisive=True), waits]
+    storm = Actor("storm", program, storm=Storm(times=2))
+    racer.deadline = 0.5
+    with pytest.raises(KernelSplat, match=r"hang: the read did not return(.|\n)*call: the read"):
+        racer.round([pipe(*ends), begin], [storm])
+
+
+def test_the_last_turn_of_a_storm_does_not_have_the_errors_of_one_before(racer: Racer) -> None:
+    ends = Slot("r"), Slot("w")
+    program = [read(ends[1], 1, decisive=True), close(ends[1])]
+    storm = Actor("storm", program, storm=Storm(times=2))
+    played = racer.round([pipe(*ends)], [storm], [close(ends[0])])
+    assert [call.outcome for call in played.actors[0]] == ["skipped", "skipped"]
+    assert played.storms[0].outcomes == ({"EBADF": 1, "skipped": 1}, {"ok": 1, "skipped": 1})
 
 
 def test_a_storm_without_an_end_is_refused(racer: Racer) -> None:

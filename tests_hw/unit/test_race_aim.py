@@ -10,7 +10,7 @@ from vfio_hw.errors import KernelSplat
 from vfio_hw.race.calls import kill
 from vfio_hw.race.catalogue.play import LATER_NS, aimed
 from vfio_hw.race.failure import Failure
-from vfio_hw.race.program import Slot, close, openat
+from vfio_hw.race.program import Slot, close, openat, sleep_ns
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.spread import Scene
 
@@ -35,6 +35,21 @@ def test_who_is_early_waits_for_who_is_late(racer: Racer) -> None:
     early, late = aim.offsets_ns
     assert early > late == 0
     assert aim.seconds > 0 and aim.window_ns > 0
+
+
+@pytest.mark.parametrize(("to_close", "most_ns"), [(False, 1 << 40), (True, 9_000_000)])
+def test_a_close_of_the_device_may_be_left_out(racer: Racer, to_close, most_ns) -> None:
+    """It takes 10 ms longer than all before it, and would make the window as wide."""
+
+    def scene() -> Scene:
+        device, other = Slot("device of the second user"), Slot("other")
+        opened = openat("/dev/null", os.O_RDONLY, into=device, decisive=True)
+        user = [opened, close(device, delay_ns=1_000_000), sleep_ns(10_000_000)]
+        taker = [openat("/dev/null", os.O_RDONLY, into=other, decisive=True), close(other)]
+        return Scene([], [Actor("user", user), Actor("taker", taker)])
+
+    aim = aimed(racer, scene, seed=1, legal={("ok", "ok")}, to_close=to_close)
+    assert (1_000_000 if to_close else 10_000_000) <= aim.window_ns < most_ns
 
 
 @pytest.mark.parametrize(

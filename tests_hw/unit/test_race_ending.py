@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from vfio_hw.race.catalogue import listing
+from vfio_hw.race.catalogue.judging import judge_of
 from vfio_hw.race.catalogue.pairs import disruption_named, operation_named, together, why_not
-from vfio_hw.race.catalogue.play import judge_of, scene_of
+from vfio_hw.race.catalogue.play import scene_of
+from vfio_hw.uapi import lib
 
 KILL, OWNER_EXITS = disruption_named("owner_killed"), disruption_named("owner_of_group_exits")
 
@@ -53,13 +55,16 @@ def test_a_removal_waits_for_an_owner_to_exit(early):
     removal = [called("open", 1, 2), called("write remove", 3, 8 if early else 30)]
     exit_ = [called("exit", 10, 20)]
     opened = [called("VFIO_GROUP_GET_DEVICE_FD", -5, -4)]
-    played = SimpleNamespace(prologue=(), setups=((), opened), actors=(removal, exit_))
+    actors = {"actors": (removal, exit_), "outcome": ("ok+ok", "exited")}
+    played = SimpleNamespace(prologue=(), setups=((), opened), **actors)
     complaint = judge_of(pair)(played)
     assert bool(complaint and "before the device was closed" in complaint) == early
 
 
 def called(label: str, start_ns: int, end_ns: int) -> SimpleNamespace:
-    step = SimpleNamespace(label=label, takes=False, arguments=(0,))
+    number = lib.race_call_number(b"write")
+    about = {"number": number, "into": None, "decisive": True}
+    step = SimpleNamespace(label=label, takes=False, arguments=(0,), **about)
     return SimpleNamespace(step=step, outcome="ok", start_ns=start_ns, end_ns=end_ns)
 
 

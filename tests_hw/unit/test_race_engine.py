@@ -57,6 +57,16 @@ def test_every_call_is_recorded_with_its_errno_and_times(racer: Racer) -> None:
     assert times == sorted(times)
 
 
+def test_a_slot_into_which_a_call_puts_less_than_zero_is_empty(racer: Racer) -> None:
+    """As the kernel says in a descriptor's place that there is none, in 32 bits."""
+    ends, none = (Slot("read end"), Slot("write end")), Slot("none")
+    given = syscall("read", ends[0], Memory(bytes(4), loads={0: none}), 4)
+    program = [write(ends[1], b"\xff" * 4), given, read(none, 1, decisive=True)]
+    played = racer.round([pipe(*ends)], [Actor("reader", program)], [close(end) for end in ends])
+    assert [call.outcome for call in played.actors[0]] == ["ok", "ok", "skipped"]
+    assert not played.left_open
+
+
 def test_two_actors_overlap(racer: Racer) -> None:
     overlapping = 0
     for _ in range(50):
@@ -199,6 +209,20 @@ def test_actors_stay_on_the_cpus_they_were_given() -> None:
         threads = sorted(thread.id for thread in child.threads() if thread.id != child.pid)
         kept = [os.sched_getaffinity(thread) for thread in threads]
     assert kept == [{cpus[0]}, {cpus[1 % len(cpus)]}]
+
+
+def test_actors_are_spread_over_the_cpus_that_there_are_when_a_round_begins(racer: Racer) -> None:
+    """One may go meanwhile, as one does under ``--race-widen=hotplug``."""
+    before = sorted(os.sched_getaffinity(0))
+    racer.round([], [sleeper("one"), sleeper("other")])
+    os.sched_setaffinity(0, before[-1:])
+    try:
+        racer.round([], [sleeper("one"), sleeper("other")])
+    finally:
+        os.sched_setaffinity(0, before)
+    (child,) = engines()
+    threads = [thread.id for thread in child.threads() if thread.id != child.pid]
+    assert [os.sched_getaffinity(thread) for thread in threads] == [{before[-1]}] * 2
 
 
 def test_a_cpu_that_is_not_there_is_an_error() -> None:

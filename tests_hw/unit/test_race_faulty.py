@@ -1,12 +1,14 @@
 """Hindered operations: what is put where, and what is complained of."""
 
 import errno
+import os
 import random
 from itertools import product
 from types import SimpleNamespace
 
 import pytest
 
+from vfio_hw.race.calls import receive_descriptor, send_descriptor, socketpair
 from vfio_hw.race.catalogue.entry import Operation, alone, legal
 from vfio_hw.race.catalogue.faulty import (
     FAULTS,
@@ -20,7 +22,7 @@ from vfio_hw.race.catalogue.faulty import (
 )
 from vfio_hw.race.catalogue.limits import LIMITS
 from vfio_hw.race.catalogue.pairs import operation_named
-from vfio_hw.race.program import syscall, write_file
+from vfio_hw.race.program import Slot, close, openat, syscall, write_file
 from vfio_hw.race.racer import Actor, Racer
 
 DONE = "it is done"
@@ -32,6 +34,7 @@ OPERATION = Operation(
     frozenset({DONE}),
 )
 NONE: frozenset[str] = frozenset()
+LEGAL = {("ok", "ok")}
 
 
 def test_what_hinders_is_around_the_decisive_calls_alone():
@@ -81,10 +84,12 @@ def test_all_outcomes_that_a_fault_explains_are_listed():
     assert listed == {each for each in every if explained(each, alone, FAULTS)} | alone
 
 
-def counted(outcome: str) -> SimpleNamespace:
-    """A round whose count of what was left came to that."""
-    call = SimpleNamespace(step=SimpleNamespace(label="count"), outcome=outcome)
-    return SimpleNamespace(actors=[[call]])
+def counted(outcome: str, second: int = 15) -> SimpleNamespace:
+    """A round whose count of what was left came to that; a second actor runs too, from 15 on."""
+    step = SimpleNamespace(label="count", decisive=True)
+    call = SimpleNamespace(step=step, outcome=outcome, start_ns=10, end_ns=20)
+    other = SimpleNamespace(step=step, outcome="ok", start_ns=second, end_ns=second + 10)
+    return SimpleNamespace(actors=[[call], [other]], outcome=(outcome, "ok"))
 
 
 def test_the_nth_has_failed_when_none_is_left_and_the_answer_was_had():
@@ -103,7 +108,7 @@ def test_the_first_thing_fails_first_and_then_any_of_those_that_there_are():
     drawn = Drawn(random.Random(1))
     for _ in range(200):
         number = drawn.hinder(world).nth
-        drawn.tell(counted("ok"))
+        assert drawn.judge(counted("ok"), LEGAL) is None
         numbers.append(number)
     assert numbers[0] == 1
     assert {*range(1, 8)} <= {*numbers} and max(numbers) <= 14
@@ -117,9 +122,29 @@ def test_what_failed_in_a_failure_fails_in_each_round_that_runs_it_again():
     numbers = set()
     for _ in range(20):
         numbers.add(drawn.hinder(world).nth)
-        drawn.tell(counted("ok"))
+        assert drawn.judge(counted("ok"), ()) is None
     assert numbers == {3}
-    assert drawn.fired == 20
+    assert drawn.fired == drawn.crossed == 20
+
+
+def test_what_fails_when_nobody_is_met_crosses_nothing():
+    drawn = Drawn(random.Random(1))
+    drawn.hinder(SimpleNamespace(answered=lambda: b"0", answer=0))
+    assert drawn.judge(counted("ok", second=30), LEGAL) is None
+    assert (drawn.rounds, drawn.fired, drawn.crossed) == (1, 1, 0)
+
+
+def test_a_fault_that_never_came_explains_nothing():
+    """That it came may be unknown, when the copy of the answer failed."""
+    drawn = Drawn(random.Random(1))
+    left = b"1"
+    drawn.hinder(SimpleNamespace(answered=lambda: left, answer=0))
+    complaint = drawn.judge(counted("ok"), {("ok+ok", "ok")})
+    assert complaint == "nothing failed, and (ok, ok) is not legal"
+    assert drawn.judge(counted("EFAULT"), {("ok+ok", "ok")}) is None
+    left = b"0"
+    assert drawn.judge(counted("ok"), {("ok+ok", "ok")}) is None
+    assert (drawn.rounds, drawn.fired, drawn.crossed) == (3, 1, 1)
 
 
 @pytest.mark.parametrize("name", SPARED)
@@ -137,3 +162,21 @@ def test_a_limit_is_reached_between_its_steps_and_no_longer(tmp_path):
         played = racer.round([], [Actor("opener", program)])
     assert played.outcome == ("EMFILE+skipped+ok+ok",)
     assert errno.EMFILE in {call.error for call in played.actors[0]}
+
+
+def test_a_descriptor_for_which_there_is_no_place_is_not_received():
+    """The message comes without it: its slot is empty, and not that of descriptor 0."""
+    limit, ends = LIMITS["no_descriptor"], (Slot("one"), Slot("other"))
+    null, got = Slot("null"), Slot("got")
+    prologue = [
+        socketpair(*ends),
+        openat("/dev/null", os.O_RDONLY, into=null),
+        send_descriptor(ends[0], null),
+    ]
+    with limit.around() as way, Racer() as racer:
+        hindrance = limit.by(way)
+        receiving = receive_descriptor(ends[1], got, decisive=True)
+        program = (*hindrance.before(), receiving, *hindrance.after(), close(got, decisive=True))
+        closing = [close(slot) for slot in (null, *ends)]
+        played = racer.round(prologue, [Actor("receiver", program)], closing)
+    assert played.outcome == ("ok+skipped",)

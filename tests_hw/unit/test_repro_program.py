@@ -20,7 +20,7 @@ import pytest
 from vfio_hw.race import calls
 from vfio_hw.race.actor import Actor
 from vfio_hw.race.again import Recorded
-from vfio_hw.race.program import Memory, Page, Slot, openat, read, sleep_ns, syscall
+from vfio_hw.race.program import Memory, Page, Slot, openat, read, sleep_ns, syscall, write
 from vfio_hw.race.scene import Scene
 from vfio_hw.repro.writer import written
 from vfio_hw.uapi import ffi
@@ -75,9 +75,9 @@ def test_a_program_says_when_it_does_not_reproduce(
 
 
 def everything() -> Scene:
-    """Mappings, faults, sockets, pointers in memory, and an owner that is killed."""
+    """Mappings, faults, sockets, pointers, a slot that stays empty, and an owner that is killed."""
     where, sockets = calls.mapping("a mapping", 4096), (Slot("one"), Slot("other"))
-    pid, null = Slot("owner's pid", descriptor=False), Slot("null")
+    pid, null, none = Slot("owner's pid", descriptor=False), Slot("null"), Slot("none")
     prologue = [
         openat("/dev/zero", os.O_RDWR, into=null),
         calls.mmap(where, null, protection=1, flags=2),
@@ -89,6 +89,10 @@ def everything() -> Scene:
         calls.send_descriptor(sockets[0], null),
         calls.receive_descriptor(sockets[1], Slot("copy"), decisive=True),
         calls.poll(sockets[1], 1, 1000, decisive=True),
+        # Where a descriptor may be it says that there is none.
+        write(sockets[0], b"\xff" * 4),
+        syscall("read", sockets[1], Memory(bytes(4), loads={0: none}), 4),
+        read(none, 1, decisive=True),
     ]
     owner = Actor(
         "owner",
@@ -103,9 +107,9 @@ def everything() -> Scene:
 
 def test_every_kind_of_step_is_written_in_c(failed: Failed, compiled: Callable[..., str]) -> None:
     content = failed(everything)
-    assert content["outcome"] == ["ok+SIGSEGV+ok+ok", "SIGKILL", "ok"]
+    assert content["outcome"] == ["ok+SIGSEGV+ok+ok+skipped", "SIGKILL", "ok"]
     done = run(compiled(content))
-    assert "round 1: outcome ok+SIGSEGV+ok+ok / SIGKILL / ok is not legal" in done.stdout
+    assert "round 1: outcome ok+SIGSEGV+ok+ok+skipped / SIGKILL / ok is not legal" in done.stdout
     assert done.returncode == 0
 
 

@@ -22,6 +22,11 @@ _NO_CODE = re.compile(r"""/\*.*?\*/|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])+""" "", re
 CODE = '*/ __attribute__((constructor)) void evil(void) { system("x"); } /*'
 
 
+def reads(path: str) -> Content:
+    """A step that opens it, as a failure file has that."""
+    return {"call": "openat", "arguments": [{"memory": {"bytes": path.encode().hex() + "00"}}]}
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -34,6 +39,10 @@ CODE = '*/ __attribute__((constructor)) void evil(void) { system("x"); } /*'
         ),
         ({"actors": [{"storm": True}], "shifts_ns": None}, "runs in a storm"),
         ({"prologue": [{"call": "pidfd_getfd"}]}, "it asks QEMU for something"),
+        ({"needs": "sr-iov"}, "no C program sets up what it needs of the machine sr-iov"),
+        ({"prologue": [reads("/sys/class/vfio/12/dev")]}, "uses /sys/class/vfio/12, whose number"),
+        ({"prologue": [reads("/sys/class/vfio-dev/vfio3/dev")]}, "uses /sys/class/vfio-dev/vfio3,"),
+        ({"prologue": [reads("/dev/vfio/noiommu-0")]}, "uses /dev/vfio/noiommu-0, whose number"),
         ({"prologue": [{}]}, "is damaged: a part of its programs can not be read"),
         ({"seed": 1, "slots": [{"descriptor": True}]}, "is damaged: a part of its programs"),
         ({"device": {**PCI, "name": '"; system("x"); "'}}, "is damaged: .*is no name"),

@@ -43,6 +43,12 @@ class Mode:
         return self.x * 4 + self.y * self.stride
 
 
+def mode(width: int, height: int) -> list[tuple[int, int]]:
+    """What to write, 2 bytes each, where in BAR 2, for the primary plane to show so many pixels."""
+    values = ((XRES, width), (YRES, height), (BPP, 32), (ENABLE, _ENABLED))
+    return [(_REGISTERS + 2 * number, value) for number, value in values]
+
+
 def get_register(device: Device, number: int) -> int:
     """Read one of the registers."""
     bar = device.region(lib.VFIO_PCI_BAR2_REGION_INDEX)

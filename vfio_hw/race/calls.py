@@ -104,10 +104,15 @@ def send_descriptor(socket: Slot, slot: Slot, **options: Unpack[Options]) -> Ste
 
 
 def receive_descriptor(socket: Slot, slot: Slot, **options: Unpack[Options]) -> Step:
-    """Receives a descriptor that was sent; EAGAIN when none was."""
+    """Receives a descriptor that was sent; EAGAIN when none was.
+
+    Where none is free for it the message comes without, and the slot stays empty: recvmsg(2),
+    MSG_CTRUNC.
+    """
     options.setdefault("label", f"receive {slot.name}")
     dontwait, cloexec = 0x40, 0x40000000
-    message = _message(Memory(bytes(_DATA + 8), loads={_DATA: slot}))
+    none = struct.pack("@i", -1)
+    message = _message(Memory(bytes(_DATA) + none + bytes(4), loads={_DATA: slot}))
     return syscall("recvmsg", socket, message, dontwait | cloexec, **options)
 
 

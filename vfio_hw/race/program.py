@@ -51,7 +51,8 @@ class Memory:
     """Bytes that a call gets by address, anew in every round.
 
     :param stores: slots whose value is written (32 bits) at an offset before the call.
-    :param loads: slots that receive the 32 bits found at an offset after the call succeeded.
+    :param loads: slots that receive the 32 bits found at an offset after the call succeeded; below
+        0, as where a descriptor could be and is none, they stay empty.
     :param pointers: other memory, or a page, whose address (64 bits) is written at an offset.
     :param slow: it is on a page of its own, of a userfaultfd: who touches it first has to wait.
     """

@@ -20,12 +20,13 @@ class Racer:
     """Owns the child process that runs rounds; a context manager.
 
     :param deadline: seconds that a round may take, its prologue and epilogue included.
-    :param cpus: the CPUs to spread the actors over; by default all that this process may use.
+    :param cpus: the CPUs to spread the actors over; by default all that this process may use when a
+        round begins.
     """
 
     def __init__(self, deadline: float = 5.0, *, cpus: Iterable[int] | None = None) -> None:
         self.deadline = deadline
-        self._cpus = sorted(os.sched_getaffinity(0) if cpus is None else cpus)
+        self._given = None if cpus is None else sorted(cpus)
         self._child: Child | None = None
         self._lost: list[Child] = []
 
@@ -63,8 +64,10 @@ class Racer:
             place.offset_ns = actor.offset_ns - first
             place.policy = POLICIES[actor.policy]
             place.priority = int(actor.policy == "fifo")
+        # One may have gone since the last round, or have come back.
+        cpus = self._given or sorted(os.sched_getaffinity(0))
         for index, actor in enumerate(actors):
-            cpu = self._cpus[index % len(self._cpus)] if actor.cpu is None else actor.cpu
+            cpu = cpus[index % len(cpus)] if actor.cpu is None else actor.cpu
             child.shared.actors[index].cpu = cpu
         used = {child.shared.actors[index].cpu for index in range(len(actors))}
         child.shared.crowded = len(used) < len(actors)

@@ -116,7 +116,7 @@ def seek(
     """See :func:`vfio_hw.race.spread.hold`; the offsets are sought at the edges of the race.
 
     :param again: a failure that is run again instead, about the offsets at which it happened, if
-        those are known, and for twice its rounds.
+        those are known, and for twice its rounds, at least a hundred.
     :return: with the edges that were found, and the rounds that were at one.
     """
     chooser: Chooser = seeker

@@ -62,7 +62,7 @@ static void scatter(struct race *race, const struct race_step *step, int64_t val
         if (copy->size == 8)
             slot_set(race, copy->slot, *(int64_t *)(uintptr_t)copy->address);
         else
-            slot_set(race, copy->slot, *(uint32_t *)(uintptr_t)copy->address);
+            slot_set(race, copy->slot, *(int32_t *)(uintptr_t)copy->address); /* -1: none is there */
     }
     if (step->into >= 0)
         slot_set(race, (uint64_t)step->into, value);
@@ -93,6 +93,7 @@ static int run(struct race *race, struct race_program program, int64_t start_ns)
 
         if (step->delay_ns)
             wait_until(race, start_ns + (int64_t)step->delay_ns);
+        result->error = 0; /* in a storm that of the turn before */
         if (!gather(race, step, arguments)) {
             __atomic_store_n(&result->state, RACE_SKIPPED, __ATOMIC_RELEASE);
             failed = 1;

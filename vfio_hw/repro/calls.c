@@ -84,7 +84,7 @@ static void __attribute__((unused)) put(void *to, long value, int size)
 static long __attribute__((unused)) get(const void *from, int size)
 {
 	long value = 0;
-	uint32_t word;
+	int32_t word; /* -1: none is there */
 
 	if (size == 8) {
 		memcpy(&value, from, 8);

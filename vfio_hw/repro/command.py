@@ -15,7 +15,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "repro",
         help="write a race that failed as one C program",
         description="Writes a C program without dependencies that sets the scene, runs the race"
-        " about the offsets at which it failed, and says whether it failed again.",
+        " about the offsets at which it failed, for twice as many rounds as it took, at least a"
+        " hundred, and says whether it failed again.",
     )
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="race-N.json of a results directory"

@@ -19,7 +19,7 @@ class Chosen:
     """A pair and its seconds; None: the share of a race's time that each pair gets.
 
     :param alone: nothing else is asked for, and it is given its time: it has to be a race. Of many
-        pairs some have so little time that nobody meets anybody, which the coverage tells.
+        pairs some have so little time that nobody meets anybody, and are skipped for that.
     """
 
     pair: Pair

@@ -61,7 +61,7 @@ def _closed(
     slot: Callable[[World], Slot],
     scenes: tuple[str, ...],
     *effects: str,
-    by_users: bool = True,
+    by_users: bool = False,
 ) -> Disruption:
     def steps(world: World) -> Sequence[Step]:
         return (close(slot(world), decisive=True),)
@@ -211,17 +211,15 @@ DISRUPTIONS = (
         frozenset({KVM_DELETED}),
     ),
     _closed(
-        "close_device_elsewhere", lambda world: world.device, (*_IN_USE, "node"), CLOSED_DEVICE
+        "close_device_elsewhere",
+        lambda world: world.device,
+        (*_IN_USE, "node"),
+        CLOSED_DEVICE,
+        by_users=True,
     ),
     _closed("close_group_elsewhere", lambda world: world.group, _GROUPED, CLOSED_GROUP),
     _closed("close_container_elsewhere", lambda world: world.container, _GROUPED, CLOSED_CONTAINER),
-    _closed(
-        "close_iommufd_elsewhere",
-        lambda world: world.iommufd,
-        _IOMMUFD,
-        CLOSED_IOMMUFD,
-        by_users=False,
-    ),
+    _closed("close_iommufd_elsewhere", lambda world: world.iommufd, _IOMMUFD, CLOSED_IOMMUFD),
     _closed("close_vm_elsewhere", lambda world: world.vm, _VM, CLOSED_VM),
     _closed(
         "close_kvm_vfio_elsewhere", lambda world: world.kvm_vfio, _VM, CLOSED_KVM_VFIO, KVM_DELETED

@@ -14,6 +14,7 @@ from vfio_hw.race.catalogue.subject import World
 from vfio_hw.race.outcome import Round
 from vfio_hw.race.program import Slot, Step, close, openat, syscall, write
 from vfio_hw.race.racer import Actor, Racer
+from vfio_hw.race.spread import met
 
 #: What a call may say of memory that is not to be had, and of a copy that fails; a load, of a page
 #: that the device has to make first: mbochs_region_vm_fault().
@@ -22,7 +23,14 @@ FAULTS = frozenset({"ENOMEM", "EFAULT", "SIGBUS"})
 #: Operations in whose decisive calls there may be nothing that can be made to fail.
 SPARED = {
     **dict.fromkeys(
-        ("close_group", "close_container", "close_device", "close_vm", "close_kvm_vfio"),
+        (
+            "close_group",
+            "close_container",
+            "close_device",
+            "close_iommufd",
+            "close_vm",
+            "close_kvm_vfio",
+        ),
         "a close gives back, and needs little for that or nothing",
     ),
     **dict.fromkeys(
@@ -142,7 +150,8 @@ class Nth:
 
 @dataclass
 class Drawn:
-    """Lets something else fail in each round of a race, and counts the rounds in which it did.
+    """Lets something else fail in each round of a race, and counts the rounds in which it did, and
+    of those the ones in which two actors met.
 
     The first round lets the first thing fail; how many there are turns out as rounds go by.
 
@@ -152,6 +161,7 @@ class Drawn:
     draw: random.Random
     always: int | None = None
     fired: int = 0
+    crossed: int = 0
     rounds: int = 0
     _most: int = 1
     _nth: Nth = field(init=False)
@@ -161,15 +171,22 @@ class Drawn:
         self._nth = Nth(world, self.always or self.draw.randint(1, self._most))
         return self._nth
 
-    def tell(self, played: Round) -> None:
-        """What came of it."""
+    def judge(self, played: Round, legal: Collection[tuple[str, ...]]) -> str | None:
+        """What came of it, and what is wrong with that.
+
+        :param legal: what a round may come to in which nothing failed.
+        """
         self.rounds += 1
         if self._nth.fired(played):
             self.fired += 1
+            self.crossed += met(played)
             self._most = max(self._most, 2 * self._nth.nth)
         elif self._nth.answered(played):
             # The round may have been refused early, and the next go further.
             self._most = max(1, self._nth.nth - self._nth.left())
+            if played.outcome not in legal:
+                return f"nothing failed, and ({', '.join(played.outcome)}) is not legal"
+        return None
 
 
 def around(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from vfio_hw.race.catalogue.effects import CLOSED_DEVICE, CLOSED_IOMMUFD, loses
 from vfio_hw.race.catalogue.entry import KINDS, PCI, Legal, Operation, alone, legal
 from vfio_hw.race.catalogue.subject import World
-from vfio_hw.race.program import Slot, Step, ioctl, memory
+from vfio_hw.race.program import Slot, Step, close, ioctl, memory
 from vfio_hw.uapi import lib, struct
 from vfio_hw.vfio.dma import PAGE
 
@@ -98,6 +98,13 @@ _USED = "iommufd_object_remove(): somebody uses it"
 _UNBOUND = "the last close of the device has unbound it from the iommufd, or is about to"
 
 OPERATIONS = (
+    Operation(
+        "close_iommufd",
+        (*_SCENES, "node"),
+        lambda world: (close(world.iommufd, decisive=True),),
+        alone() + legal("skipped", "it was closed before", under=CLOSED_IOMMUFD),
+        frozenset({CLOSED_IOMMUFD}),
+    ),
     _on_iommufd("IOMMU_IOAS_ALLOC", allocated),
     _on_iommufd("IOMMU_DESTROY_of_an_IOAS", destroyed),
     _on_iommufd("IOMMU_IOAS_MAP", lambda world: (mapped(world, decisive=True), _unmap(world))),

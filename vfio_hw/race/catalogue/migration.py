@@ -112,9 +112,8 @@ def _migrating(
     steps: Callable[[World], Sequence[Step]],
     *under: tuple[Legal, ...],
     does: str = MIGRATES,
-    lost: tuple[Legal, ...] = loses(CLOSED_DEVICE),
 ) -> Operation:
-    outcomes = sum(under, alone() + lost)
+    outcomes = sum(under, alone() + loses(CLOSED_DEVICE))
     return Operation(name, IN_USE, steps, outcomes, frozenset({does}), _MIGRATABLE)
 
 
@@ -125,13 +124,7 @@ OPERATIONS = (
     _migrating("mig_STOP", _through("STOP"), legal("EINVAL", _NO_ARC, under=MIGRATES)),
     _migrating("mig_STOP_COPY", _through("STOP_COPY"), legal("EINVAL", _NO_ARC, under=MIGRATES)),
     _migrating("mig_PRE_COPY", _through("PRE_COPY"), legal("EINVAL", _NO_ARC, under=MIGRATES)),
-    # It is never met by who closes its descriptor: see EXCLUDED.
-    _migrating(
-        "mig_RESUMING",
-        _through("RESUMING"),
-        legal("EINVAL", _NO_ARC, under=MIGRATES),
-        lost=(),
-    ),
+    _migrating("mig_RESUMING", _through("RESUMING"), legal("EINVAL", _NO_ARC, under=MIGRATES)),
     _migrating("mig_read", saved, legal("ENODEV skipped", _ENDED, under=(MIGRATES, RESET))),
     _migrating("mig_get_state", _answered(_STATE, 8), does=""),
     _migrating("mig_data_size", _answered(lib.VFIO_DEVICE_FEATURE_MIG_DATA_SIZE, 8), does=""),

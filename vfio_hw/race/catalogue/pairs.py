@@ -47,17 +47,6 @@ _E = TypeVar("_E", bound=Entry)
 
 #: Pairs that would go together, and must not: operation, disruption, reason.
 EXCLUDED = (
-    (
-        "mig_RESUMING",
-        "close_device_elsewhere",
-        "a device that is left in RESUMING brings the kernel down when it is opened again:"
-        " docs/finds/mtty-resuming-left-by-another.md",
-    ),
-    (
-        "mig_RESUMING",
-        "owner_killed",
-        "the same, when who brought it there is killed",
-    ),
     ("create_mdev", "owner_killed", "the device that it creates would be left"),
     *(
         (operation, "virtual_function_removed", "a virtual function has no INTx: SR-IOV 1.1, 3.4.1")
@@ -147,12 +136,16 @@ class Pair:
         """The user, the disruption, the second user; of each what the others do to it."""
         everyone: list[Entry] = [self.operation, self.disruption, *self.users[1:]]
         does = [entry.does for entry in everyone]
-        others = [frozenset().union(*does[:at], *does[at + 1 :]) for at in range(len(does))]
+        return [(entry, self.effects_on(at, does)) for at, entry in enumerate(everyone)]
+
+    def effects_on(self, place: int, does: Sequence[frozenset[str]]) -> frozenset[str]:
+        """What the others do to the one at this place, when that is what each does."""
+        others = frozenset[str]().union(*does[:place], *does[place + 1 :])
         # Every user closes its own descriptor in the end: the first one's is the disruption's too,
         # the second one's nobody else's.
-        others[1] |= {CLOSED_DEVICE}
-        others[2:] = [effects - {CLOSED_DEVICE} for effects in others[2:]]
-        return list(zip(everyone, others, strict=True))
+        if place == 1:
+            return others | {CLOSED_DEVICE}
+        return others - {CLOSED_DEVICE} if place > 1 else others
 
 
 def why_not(users: Sequence[Operation], disruption: Disruption, kind: str) -> str | None:

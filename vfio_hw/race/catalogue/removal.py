@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vfio_hw.host import modules
 from vfio_hw.host.binding import rebind
-from vfio_hw.host.mdev import DEVICES, MdevType
+from vfio_hw.host.mdev import DEVICES, Mdev, MdevType
 from vfio_hw.host.pci import PciFunction
 from vfio_hw.host.rescan import rescan_bus_of
 from vfio_hw.race.catalogue.effects import REMOVED
@@ -73,6 +73,18 @@ def restored(subject: Subject) -> None:
     function = PciFunction.at(subject.name) if subject.path.exists() else _rescanned(subject)
     if function.driver != "vfio-pci":
         rebind(function, "vfio-pci")
+
+
+def made_anew(subject: Subject) -> None:
+    """A device that users change and that outlives them is another one, as it was at first.
+
+    mtty stays in the state of its migration in which a user leaves it; who brings it from there to
+    another one may bring the kernel down: docs/finds/mtty-resuming-left-by-another.md.
+    """
+    if subject.kind in MEDIATED:
+        if (DEVICES / subject.name).exists():
+            Mdev(subject.name).remove()
+        restored(subject)
 
 
 def _rescanned(subject: Subject) -> PciFunction:

@@ -11,6 +11,8 @@ from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.names import cdev_path, group_path
 from vfio_hw.vfio.opened import IOMMU_MODES, opened
 
+#: What the slots are called, or how that begins, in which users have the device.
+DEVICE_SLOT = "device"
 #: What rounds map for devices, and let the kernel write bitmaps to: bytes.
 MEMORY = 4 * PAGE
 # Made before the engine's process is forked, so that it is there too, at the same address; shared,
@@ -29,7 +31,11 @@ _ANSWER = _page(0, "answer")
 _RANGES = _page(1, "range of iovas", bytes(ffi.buffer(_RANGE)))
 _SCRATCH = _page(2, "scratch")
 _MAPPED = _page(3, "mapped for the device")
-_REGIONS: tuple[int, ...] = (lib.VFIO_PCI_BAR0_REGION_INDEX, lib.VFIO_PCI_CONFIG_REGION_INDEX)
+_REGIONS: tuple[int, ...] = (
+    lib.VFIO_PCI_BAR0_REGION_INDEX,
+    lib.VFIO_PCI_BAR2_REGION_INDEX,
+    lib.VFIO_PCI_CONFIG_REGION_INDEX,
+)
 
 
 @dataclass
@@ -53,7 +59,7 @@ class Subject:
     name: str
     path: Path
     regions: dict[int, int] = field(default_factory=dict, repr=False)
-    """The offset of BAR 0 and of the config space, by their indices."""
+    """The offsets of BAR 0, BAR 2 and the config space, by their indices."""
     iova: int = PAGE
     physical: Path | None = None
     """Of a virtual function, the one that it is of."""
@@ -83,7 +89,7 @@ class World:
     subject: Subject
     container: Slot = field(default_factory=lambda: Slot("container"))
     group: Slot = field(default_factory=lambda: Slot("group"))
-    device: Slot = field(default_factory=lambda: Slot("device"))
+    device: Slot = field(default_factory=lambda: Slot(DEVICE_SLOT))
     iommufd: Slot = field(default_factory=lambda: Slot("iommufd"))
     ioas: Slot = field(default_factory=lambda: Slot("ioas", descriptor=False))
     dev_id: Slot = field(default_factory=lambda: Slot("devid", descriptor=False))
@@ -118,7 +124,7 @@ class World:
 
     def second_user(self) -> "World":
         """The same world as another user sees it, with a descriptor of its own of the device."""
-        return replace(self, device=Slot("device of the second user"))
+        return replace(self, device=Slot(f"{DEVICE_SLOT} of the second user"))
 
     def shared_with(self, second: "World") -> Step:
         """Duplicates the device's descriptor for the second user."""
