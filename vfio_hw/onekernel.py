@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vfio_hw import guest, races
+from vfio_hw.cache import FULL, DiskFull
 from vfio_hw.coverage import collect, gcov
 from vfio_hw.errors import HarnessError, MachineLost
 from vfio_hw.oracle.splats import splats
@@ -158,9 +158,9 @@ def _roomy(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
-        raise HarnessError(
+        raise DiskFull(
             f"no space left on the file system of {out}: free some there, then go on with:"
             f" vfio-hw run --resume {out}"
         ) from error
