@@ -20,6 +20,7 @@ from vfio_hw.onekernel import (
 )
 from vfio_hw.report.events import EventLog
 from vfio_hw.session import results_directory
+from vfio_hw.vm.losses import MOST_LOST
 
 __all__ = [
     "HARNESS_WRONG",
@@ -110,9 +111,11 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most-lost",
         type=guest.whole,
-        default=3,
+        default=MOST_LOST,
         metavar="N",
-        help="give up after so many guests died or could not be trusted any more (default: 3)",
+        help="give up after so many guests died or could not be trusted any more; one that was"
+        " ended from outside counts when it had judged no test and none ran, or when the test that"
+        " ran is not tried again (default: %(default)d)",
     )
     parser.add_argument(
         "--guests",
