@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def begin(
                     "kernel": kernel.release,
                     "image": str(kernel.image),
                     "image_state": _state(kernel),
+                    "modules_state": _modules_state(kernel),
                     "accelerator": machine.accelerator,
                     "machine": machine.topology.name,
                     "seed": args.seed,
@@ -57,7 +59,10 @@ def begin(
                 }
             )
             return Progress()
-        if (about["image"], about["image_state"]) != (str(kernel.image), _state(kernel)):
+        now = {"image": str(kernel.image), "image_state": _state(kernel)}
+        if "modules_state" in about:
+            now["modules_state"] = _modules_state(kernel)
+        if any(about[name] != state for name, state in now.items()):
             raise HarnessError(
                 f"{out} was begun on another kernel than {args.kernel} is now"
                 f" ({about['kernel']}, now {kernel.release}): begin anew, without --resume"
@@ -73,3 +78,12 @@ def _state(kernel: kernels.Kernel) -> list[int]:
     """Changes when another image takes the place of this one."""
     status = kernel.image.stat()
     return [status.st_size, status.st_mtime_ns]
+
+
+def _modules_state(kernel: kernels.Kernel) -> str:
+    """Changes when one of the modules does, or others take their place."""
+    digest = hashlib.sha256(f"{kernel.modules}\n".encode())
+    for path in sorted(kernel.modules.rglob("*.ko*")):
+        status = path.stat()
+        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]

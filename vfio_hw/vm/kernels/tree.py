@@ -1,6 +1,7 @@
 """Kernels given by path: a built tree, or a bzImage and its modules."""
 
 import hashlib
+import os
 import shutil
 import time
 from pathlib import Path
@@ -18,8 +19,8 @@ _DAY = 86400.0
 def resolve(given: str, modules: Path | None, say: Say) -> Kernel:
     """The kernel at a path: a bzImage, a tree built in place, or the O= directory of one.
 
-    Nothing is written there: a tree's modules are installed into the cache, and again whenever
-    its image or one of its modules has changed.
+    Nothing is written there: a tree's image and modules are put into the cache, and again whenever
+    its image or one of its modules has changed; so guests boot what was built when they were told.
 
     :param modules: for a bzImage, a directory that has lib/modules/RELEASE or is it.
     :raises HarnessError: no image there, no modules, or modules of another release.
@@ -50,7 +51,11 @@ def _of_tree(given: str, tree: Path, modules: Path | None, say: Say) -> Kernel:
     if not bzimage.is_file():
         raise HarnessError(f"{tree} has no {_IMAGE}: build the kernel there (make), then try again")
     release = image.release(bzimage)
-    installed = _installed(tree, release, say) if modules is None else modules.expanduser()
+    if modules is None:
+        installed = _installed(tree, release, say)
+        bzimage = installed / _IMAGE.name
+    else:
+        installed = modules.expanduser()
     config = tree / ".config"
     return Kernel(
         name=given,
@@ -65,17 +70,22 @@ def _of_tree(given: str, tree: Path, modules: Path | None, say: Say) -> Kernel:
 
 
 def _installed(tree: Path, release: str, say: Say) -> Path:
-    """A directory in the cache with the tree's modules, as they are now."""
+    """A directory in the cache with the tree's image and modules, as they are now."""
     with cache.locked("trees", f"installing the modules of {tree}", say):
         key = hashlib.sha256(str(tree.resolve()).encode()).hexdigest()[:16]
-        target = cache.directory() / "trees" / f"{key}-{state(tree)}"
-        if not target.is_dir():
+        now = state(tree)
+        target = cache.directory() / "trees" / f"{key}-{now}"
+        if not (target / _IMAGE.name).is_file():
             tools.require([("make", "make"), ("depmod", "kmod")], "installing kernel modules")
             say(f"installing the modules of {tree}")
             with cache.published(target) as partial:
                 _install(tree, partial)
                 store.modules_of(partial, release)
+                shutil.copy2(tree / _IMAGE, partial / _IMAGE.name)
+                if state(tree) != now:
+                    raise HarnessError(f"{tree} is being built: wait for its make to end")
             _forget_old(target, key)
+        os.utime(target)
     return target
 
 
