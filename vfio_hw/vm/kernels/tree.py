@@ -1,5 +1,6 @@
 """Kernels given by path: a built tree, or a bzImage and its modules."""
 
+import filecmp
 import hashlib
 import os
 import shutil
@@ -9,11 +10,14 @@ from pathlib import Path
 from vfio_hw import cache
 from vfio_hw.cache import Say
 from vfio_hw.errors import HarnessError
-from vfio_hw.vm.kernels import image, store, tools
+from vfio_hw.vm.kernels import build, image, store, tools
 from vfio_hw.vm.kernels.store import Kernel
 
 _IMAGE = Path("arch/x86/boot/bzImage")
 _DAY = 86400.0
+
+OBJECTS = "objects"
+"""Beside a bzImage, a link to where it was compiled; something else may be compiled there now."""
 
 
 def resolve(given: str, modules: Path | None, say: Say) -> Kernel:
@@ -43,7 +47,15 @@ def resolve(given: str, modules: Path | None, say: Say) -> Kernel:
         headers=None,
         config=None,
         directory=path.parent,
+        objects=_objects_of(path),
     )
+
+
+def _objects_of(bzimage: Path) -> Path | None:
+    objects = bzimage.parent / OBJECTS
+    theirs = objects / _IMAGE
+    same = theirs.is_file() and filecmp.cmp(bzimage, theirs, shallow=False)
+    return objects.resolve() if same else None
 
 
 def _of_tree(given: str, tree: Path, modules: Path | None, say: Say) -> Kernel:
@@ -90,8 +102,7 @@ def _installed(tree: Path, release: str, say: Say) -> Path:
 
 
 def _install(tree: Path, into: Path) -> None:
-    # Debug information would make a module ten times as large, to be read over 9p.
-    options = [f"INSTALL_MOD_PATH={into}", "INSTALL_MOD_STRIP=1"]
+    options = [f"INSTALL_MOD_PATH={into}", build.STRIPPED]
     command: list[str | Path] = ["make", "-s", "-C", tree, *options, "modules_install"]
     tools.run(command, f"installing the modules of {tree}", timeout=600, into=into)
 
