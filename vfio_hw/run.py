@@ -166,9 +166,9 @@ def run(args: argparse.Namespace, out: Path | None = None) -> int:
             return USAGE
         out = out or results_directory(args.results)
     log = EventLog(out / "events.jsonl")
+    alone = len(args.kernel) == 1
+    if alone:
+        args = several.one_of(args, args.kernel[0])
     with log.held():
         note(log, args)
-        if len(args.kernel) > 1:
-            return several.on_each(args, out)
-        (args.kernel,) = args.kernel
-        return on_kernel(args, out, log).status
+        return on_kernel(args, out, log).status if alone else several.on_each(args, out)
