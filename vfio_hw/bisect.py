@@ -58,7 +58,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--fragment",
         action="append",
         metavar="NAME",
-        help="of fixtures/kconfig, what the kernels are configured by; repeatable (default: base)",
+        help="of fixtures/kconfig, what the kernels are configured by; repeatable (default: base;"
+        " kernels as old as 6.12 need 6.12 too)",
     )
     guest.add_machine(parser)
     run.add_selection(parser)
