@@ -4,14 +4,16 @@ import argparse
 import json
 import random
 import shlex
-import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from vfio_hw import guest, run
 from vfio_hw.asked import note
+from vfio_hw.cache import FULL, DiskFull
 from vfio_hw.errors import HarnessError
+from vfio_hw.host.text import printable_lines
 from vfio_hw.onekernel import (
     HARNESS_WRONG,
     INTERRUPTED,
@@ -24,10 +26,13 @@ from vfio_hw.onekernel import (
 from vfio_hw.report.events import EventLog
 from vfio_hw.report.terminal import say
 from vfio_hw.session import PROJECT, results_directory
+from vfio_hw.vm.kernels import tools
 from vfio_hw.vm.kernels.commits import Commits, commit_of, git
 
 # What git bisect run makes of a status: 125 skips the commit, 128 and more end it all.
 GOOD, BAD, SKIP, ABORT = 0, 1, 125, 128
+# How a step says BAD: with 1 Python also ends when it fails by itself.
+_SAID_BAD = 100
 _INTERRUPTED = "interrupted"
 _STATUS = {OK: GOOD, KERNEL_WRONG: BAD, HARNESS_WRONG: SKIP, USAGE: ABORT, INTERRUPTED: INTERRUPTED}
 
@@ -53,7 +58,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--fragment",
         action="append",
         metavar="NAME",
-        help="of fixtures/kconfig, what the kernels are configured by; repeatable (default: base)",
+        help="of fixtures/kconfig, what the kernels are configured by; repeatable (default: base;"
+        " kernels as old as 6.12 need 6.12 too)",
     )
     guest.add_machine(parser)
     run.add_selection(parser)
@@ -111,13 +117,14 @@ def _is(steps: "Steps", commits: Commits, commit: str, status: int, name: str) -
 def _searched(tree: Path, good: str, bad: str, out: Path) -> int:
     git(tree, "bisect", "start", bad, good)
     step = [sys.executable, "-m", "vfio_hw", "bisect-step", str(out / "bisect.json")]
-    # git gives the words to a shell, whose directory is the tree's.
-    line = f"cd {shlex.quote(str(PROJECT))} && exec {shlex.join(step)}"
-    done = subprocess.run(
-        ["git", "-C", str(tree), "bisect", "run", "sh", "-c", line],
-        stdin=subprocess.DEVNULL,
-        check=False,
+    # git gives the words to a shell, whose directory is the tree's; and whatever has not said of
+    # a commit that it is bad has not judged it.
+    line = (
+        f"cd {shlex.quote(str(PROJECT))} || exit {ABORT}; {shlex.join(step)}; status=$?;"
+        f" test $status -eq {_SAID_BAD} && exit {BAD};"
+        f" test $status -gt {GOOD} -a $status -lt {SKIP} && exit {SKIP}; exit $status"
     )
+    status = tools.alone(["git", "-C", tree, "bisect", "run", "sh", "-c", line])
     log = git(tree, "bisect", "log")
     (out / "bisect.log").write_text(f"{log}\n")
     if "# first bad commit: " in log:
@@ -130,7 +137,7 @@ def _searched(tree: Path, good: str, bad: str, out: Path) -> int:
         return KERNEL_WRONG
     if (out / _INTERRUPTED).exists():
         raise KeyboardInterrupt
-    raise HarnessError(f"git bisect run ended with status {done.returncode}: see {out}")
+    raise HarnessError(f"git bisect run ended with status {status}: see {out}")
 
 
 class Steps:
@@ -150,15 +157,18 @@ class Steps:
         )
 
     def status(self) -> int:
-        """What git is to be told of the commit that is checked out."""
+        """How the step is to end, for the commit that is checked out."""
         what = json.loads(self._file.read_text())
         status = self.status_of(Commits(Path(what["tree"]), what["fragments"]))
         if status == INTERRUPTED:
             (self._file.parent / _INTERRUPTED).touch()
-        return status
+        return _SAID_BAD if status == BAD else status
 
     def status_of(self, commits: Commits) -> int:
-        """The same, for a worktree that is at hand."""
+        """What git is to be told of the commit that a worktree has checked out.
+
+        A failure of the harness says nothing of it; a full disk, nor of any other.
+        """
         what = json.loads(self._file.read_text())
         out = self._file.parent / git(commits.tree, "rev-parse", "HEAD")[:12]
         try:
@@ -170,11 +180,15 @@ class Steps:
             with log.held():
                 note(log, args)
                 judged = on_kernel(args, out, log)
-        except HarnessError as error:
-            print(f"vfio-hw: {error}", file=sys.stderr)
-            return SKIP
         except KeyboardInterrupt:
             return INTERRUPTED
+        except Exception as error:
+            if isinstance(error, HarnessError | OSError):
+                print(printable_lines(f"vfio-hw: {error}"), file=sys.stderr)
+            else:
+                traceback.print_exc()
+            full = isinstance(error, DiskFull) or getattr(error, "errno", None) in FULL
+            return ABORT if full else SKIP
         return step_status(judged)
 
 

@@ -13,6 +13,12 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.home import home
 
 Say = Callable[[str], None]
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a system call answers when a file system has no room left."""
+
+
+class DiskFull(HarnessError):
+    """No room left: it fails whatever is asked next, too."""
 
 
 def directory() -> Path:
@@ -102,14 +108,14 @@ def filling(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
         raise disk_full(path) from error
 
 
-def disk_full(path: Path) -> HarnessError:
+def disk_full(path: Path) -> DiskFull:
     """The error for a file system that has no room left."""
-    return HarnessError(
+    return DiskFull(
         f"no space left on the file system of {path}: free some there, "
         "or name another directory in VFIO_HW_CACHE"
     )
@@ -118,11 +124,11 @@ def disk_full(path: Path) -> HarnessError:
 def require_space(path: Path, megabytes: int, what: str) -> None:
     """See that the file system of ``path`` has room before long work begins.
 
-    :raises HarnessError: it has less than ``megabytes`` (10**6 bytes) free.
+    :raises DiskFull: it has less than ``megabytes`` (10**6 bytes) free.
     """
     free = shutil.disk_usage(path).free // 10**6
     if free < megabytes:
-        raise HarnessError(
+        raise DiskFull(
             f"{what} needs {megabytes} MB in {path}, where {free} MB are free: "
             "free some there, or name another directory in VFIO_HW_CACHE"
         )

@@ -33,7 +33,8 @@ def add_arguments(
 ) -> None:
     """Add the options that say which guest is booted.
 
-    :param several: ``--kernel`` may be given any number of times; its value is a list, or None.
+    :param several: ``--kernel`` and ``--modules`` may be given any number of times; their values
+        are lists, or None.
     :param kernel: the one that is booted when none is named.
     :param like: what is meant when an option is not given, which is None then; "": a new guest.
     """
@@ -46,7 +47,12 @@ def add_arguments(
         f"{'repeatable ' if several else ''}(default: {like or kernel})",
     )
     parser.add_argument(
-        "--modules", type=Path, metavar="DIRECTORY", help="modules of a bzImage given by path"
+        "--modules",
+        type=Path,
+        action="append" if several else "store",
+        metavar="DIRECTORY",
+        help="modules of a bzImage given by path"
+        f"{'; repeatable, each goes to the image of its release' if several else ''}",
     )
     parser.add_argument(
         "--patch",
@@ -87,13 +93,20 @@ def arguments(args: argparse.Namespace) -> dict[str, str | int | list[str] | Non
     named = args.kernel in kernels.NAMES
     return {
         "kernel": args.kernel if named else str(Path(args.kernel).absolute()),
-        "modules": args.modules and str(args.modules.absolute()),
+        "modules": _each(args.modules, lambda path: str(path.absolute())),
         "patch": [str(path.absolute()) for path in args.patch],
         "accel": args.accel,
         "machine": args.machine,
         "cpus": args.cpus,
         "memory": args.memory,
     }
+
+
+def _each(given: Any, made: Callable[[Any], Any]) -> Any:
+    """The value of --modules, which may be one, several or none."""
+    if isinstance(given, list):
+        return [made(each) for each in given]
+    return given and made(given)
 
 
 def absolute(kernel: str) -> str:
@@ -107,7 +120,7 @@ def set_arguments(args: argparse.Namespace, given: Mapping[str, Any]) -> None:
     """The inverse of :func:`arguments`."""
     vars(args).update(
         given,
-        modules=given["modules"] and Path(given["modules"]),
+        modules=_each(given["modules"], Path),
         # A record may be older than this option.
         patch=[Path(path) for path in given.get("patch", ())],
     )

@@ -1,11 +1,9 @@
 """One kernel, judged by the tests: its guests, its record, and the exit status that it deserves."""
 
 import argparse
-import contextlib
-import errno
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,14 +14,15 @@ from vfio_hw.oracle.splats import splats
 from vfio_hw.report import profile, race_files, terminal
 from vfio_hw.report.events import EventLog, Result
 from vfio_hw.report.known import Known, judged, known_finds, vanished
+from vfio_hw.resuming import begin, go_on, roomy
 from vfio_hw.session import PROJECT, pytest_line, with_plan
 from vfio_hw.sharing import shared_out
 from vfio_hw.vm import kernels, lanes
 from vfio_hw.vm.kernels import decoding
 from vfio_hw.vm.kernels.config import settings
 from vfio_hw.vm.losses import Losses, Supervised
-from vfio_hw.vm.machine import Deadlines, Guest, GuestRun
-from vfio_hw.vm.progress import Progress, restored
+from vfio_hw.vm.machine import Deadlines, GuestRun
+from vfio_hw.vm.progress import Progress
 from vfio_hw.vm.supervisor import Supervisor
 from vfio_hw.watchdog import RACE_BUDGET, REPORT_SECONDS, deadline_for
 
@@ -32,6 +31,8 @@ OK, KERNEL_WRONG, USAGE, HARNESS_WRONG, INTERRUPTED = 0, 1, 2, 3, 130
 # pytest.ExitCode: internal error, usage error, nothing collected (below: it ran to an end of its
 # own); importing pytest would delay the verdict.
 _PYTEST_INTERNAL, _PYTEST_USAGE, _PYTEST_NOTHING = 3, 4, 5
+# A guest that has run for so long gives way to a fresh one.
+_REFRESHED = 4 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
     machine = replace(machine, vmcore=args.vmcore)
     if gcov.counts(kernel):
         machine = replace(machine, argv=[*machine.argv, f"-p{gcov.PLUGIN}"])
-    progress = _begin(args, log, machine, kernel, out)
+    progress = begin(args, log, machine, kernel, out)
     losses, telling = Losses(args.most_lost), threading.Lock()
 
     def tell(result: Result) -> None:
@@ -71,7 +72,7 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
             machine,
             out,
             log,
-            deadlines=Deadlines(silence=deadline + REPORT_SECONDS, whole=4 * 3600.0),
+            deadlines=deadlines(deadline),
             judge=lambda result: judged(result, kernel.release, finds),
             splats=splats,
             on_result=tell,
@@ -86,15 +87,12 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
         )
 
     try:
-        with _roomy(out):
+        with roomy(out):
             shares = _shares(progress, plan.tests, args, log)
             supervised = lanes.side_by_side([supervisor(share) for share in shares], losses)
     except KeyboardInterrupt:
         log.write({"event": "interrupted"})
-        terminal.say(
-            "interrupted: the guest is gone; what was finished is kept, go on with:"
-            f" vfio-hw run --resume {out}"
-        )
+        terminal.say(f"interrupted: the guest is gone; what was finished is kept, {go_on(out)}")
         return Judged(INTERRUPTED, kernel.release, log.results(), "interrupted")
     except MachineLost as error:
         log.write({"event": "stopped", "text": str(error)})
@@ -104,6 +102,8 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
         if any(result.verdict == "failed" for result in results):
             print(f"vfio-hw: {error}", file=sys.stderr)
             return Judged(KERNEL_WRONG, kernel.release, results)
+        if results:
+            error.add_note(go_on(out))
         raise
     results = log.results()
     races.note(args.kernel, kernel.release, results)
@@ -114,6 +114,11 @@ def on_kernel(args: argparse.Namespace, out: Path, log: EventLog) -> Judged:
     status = _ended(results, supervised, out)
     status = HARNESS_WRONG if status == OK and gone and args.strict_known else status
     return Judged(status, kernel.release, results)
+
+
+def deadlines(deadline: float) -> Deadlines:
+    """Of a guest whose every test has so many seconds: there is time for one, however long."""
+    return Deadlines(silence=deadline + REPORT_SECONDS, whole=_REFRESHED + deadline)
 
 
 def _shares(
@@ -152,20 +157,6 @@ def _line(args: argparse.Namespace, deadline: float) -> list[str]:
     )
 
 
-@contextlib.contextmanager
-def _roomy(out: Path) -> Iterator[None]:
-    """Turn a full disk inside the block into a sentence that says how to go on."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise HarnessError(
-            f"no space left on the file system of {out}: free some there, then go on with:"
-            f" vfio-hw run --resume {out}"
-        ) from error
-
-
 def _gone(results: list[Result], kernel: kernels.Kernel, finds: Sequence[Known]) -> list[str]:
     """The known finds that no longer happen; says so."""
     options = settings(kernel.config.read_text()) if kernel.config else {}
@@ -177,49 +168,6 @@ def _gone(results: list[Result], kernel: kernels.Kernel, finds: Sequence[Known])
     return gone
 
 
-def _begin(
-    args: argparse.Namespace, log: EventLog, machine: Guest, kernel: kernels.Kernel, out: Path
-) -> Progress:
-    """Write what is run into a new record, or see how far an old one has come."""
-    events = list(log.read())
-    about = next((event for event in events if event["event"] == "run"), None)
-    terminal.say(
-        f"kernel {kernel.release} under {machine.accelerator.upper()}, seed {args.seed},"
-        f" results in {out}"
-    )
-    with _roomy(out):
-        if about is None:
-            log.write(
-                {
-                    "event": "run",
-                    "kernel": kernel.release,
-                    "image": str(kernel.image),
-                    "image_state": _state(kernel),
-                    "accelerator": machine.accelerator,
-                    "machine": machine.topology.name,
-                    "seed": args.seed,
-                    "argv": machine.argv,
-                }
-            )
-            return Progress()
-        if (about["image"], about["image_state"]) != (str(kernel.image), _state(kernel)):
-            raise HarnessError(
-                f"{out} was begun on another kernel than {args.kernel} is now"
-                f" ({about['kernel']}, now {kernel.release}): begin anew, without --resume"
-            )
-        log.write({"event": "resumed"})
-    progress = restored(events)
-    whole = "an unknown number" if progress.planned is None else len(progress.planned)
-    terminal.say(f"{len(progress.finished)} verdicts of {whole} of tests are there already")
-    return progress
-
-
-def _state(kernel: kernels.Kernel) -> list[int]:
-    """Changes when another image takes the place of this one."""
-    status = kernel.image.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
 def _last_words(output: Path) -> str:
     lines = output.read_text(errors="replace").strip().splitlines()
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
@@ -229,6 +177,11 @@ def _last_words(output: Path) -> str:
 def _ended(results: list[Result], supervised: Supervised, out: Path) -> int:
     terminal.summary(results, out, supervised.left)
     verdicts = {result.verdict for result in results}
+    if supervised.why:
+        why = f"{supervised.why}; for the {len(supervised.left)} tests not run {go_on(out)}"
+        if "failed" not in verdicts:
+            raise HarnessError(why)
+        print(f"vfio-hw: {why}", file=sys.stderr)
     if "failed" in verdicts:
         return KERNEL_WRONG
     if "error" in verdicts:

@@ -20,6 +20,7 @@ from vfio_hw.onekernel import (
 )
 from vfio_hw.report.events import EventLog
 from vfio_hw.session import results_directory
+from vfio_hw.vm.losses import MOST_LOST
 
 __all__ = [
     "HARNESS_WRONG",
@@ -110,9 +111,11 @@ def add_judgement(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most-lost",
         type=guest.whole,
-        default=3,
+        default=MOST_LOST,
         metavar="N",
-        help="give up after so many guests died or could not be trusted any more (default: 3)",
+        help="give up after so many guests died or could not be trusted any more; one that was"
+        " ended from outside counts when it had judged no test and none ran, or when the test that"
+        " ran is not tried again (default: %(default)d)",
     )
     parser.add_argument(
         "--guests",
@@ -163,9 +166,9 @@ def run(args: argparse.Namespace, out: Path | None = None) -> int:
             return USAGE
         out = out or results_directory(args.results)
     log = EventLog(out / "events.jsonl")
+    alone = len(args.kernel) == 1
+    if alone:
+        args = several.one_of(args, args.kernel[0])
     with log.held():
         note(log, args)
-        if len(args.kernel) > 1:
-            return several.on_each(args, out)
-        (args.kernel,) = args.kernel
-        return on_kernel(args, out, log).status
+        return on_kernel(args, out, log).status if alone else several.on_each(args, out)

@@ -13,6 +13,7 @@ from vfio_hw.onekernel import HARNESS_WRONG, INTERRUPTED, KERNEL_WRONG, USAGE, J
 from vfio_hw.report import terminal
 from vfio_hw.report.events import EventLog
 from vfio_hw.vm import kernels
+from vfio_hw.vm.kernels import image, store
 
 # The worst first; any other is 0.
 _WORST = (INTERRUPTED, USAGE, KERNEL_WRONG, HARNESS_WRONG)
@@ -27,8 +28,7 @@ def on_each(args: argparse.Namespace, out: Path) -> int:
     table: list[tuple[str, Judged]] = []
     for name, directory in zip(args.kernel, directories(args.kernel), strict=True):
         terminal.say(f"{'' if not table else chr(10)}kernel {name}")
-        one = argparse.Namespace(**{**vars(args), "kernel": name})
-        table.append((directory, _judged(one, out / directory)))
+        table.append((directory, _judged(args, name, out / directory)))
         if table[-1][1].status in (INTERRUPTED, USAGE):
             break
     for line in summary(table):
@@ -37,18 +37,54 @@ def on_each(args: argparse.Namespace, out: Path) -> int:
     return worst([judged.status for _, judged in table])
 
 
-def _judged(args: argparse.Namespace, out: Path) -> Judged:
+def _judged(args: argparse.Namespace, kernel: str, out: Path) -> Judged:
     out.mkdir(exist_ok=True)
     log = EventLog(out / "events.jsonl")
     try:
         with log.held():
-            note(log, args)
-            return on_kernel(args, out, log)
+            one = one_of(args, kernel)
+            note(log, one)
+            return on_kernel(one, out, log)
     except KeyboardInterrupt:
         return Judged(INTERRUPTED, text="interrupted")
     except HarnessError as error:
         print(f"vfio-hw: {error}", file=sys.stderr)
         return Judged(HARNESS_WRONG, "", log.results(), str(error))
+
+
+def one_of(args: argparse.Namespace, kernel: str) -> argparse.Namespace:
+    """What is asked for one of the kernels, with the modules of those given that are its own.
+
+    :raises HarnessError: none are, or more than one directory has some of its release.
+    """
+    given = args.modules if isinstance(args.modules, list) else [args.modules]
+    modules = _modules_of(kernel, [path for path in given if path], alone=len(args.kernel) == 1)
+    return argparse.Namespace(**{**vars(args), "kernel": kernel, "modules": modules})
+
+
+def _modules_of(kernel: str, given: Sequence[Path], *, alone: bool) -> Path | None:
+    image_of_it = Path(kernel).expanduser()
+    if len(given) == 1 and alone:
+        return given[0]
+    if not given or kernel in kernels.NAMES or not image_of_it.is_file():
+        return None  # it has its own
+    release = image.release(image_of_it)
+    fitting = [path for path in given if _has(path, release)]
+    if len(fitting) != 1:
+        what = ", ".join(map(str, fitting)) or "none of the directories given"
+        raise HarnessError(
+            f"{kernel} is of release {release}, and {what} has its modules: name one directory"
+            " with them, or test kernels of one release in a run each"
+        )
+    return fitting[0]
+
+
+def _has(directory: Path, release: str) -> bool:
+    try:
+        store.modules_of(directory.expanduser(), release)
+    except HarnessError:
+        return False
+    return True
 
 
 def directories(names: Sequence[str]) -> list[str]:

@@ -1,7 +1,14 @@
 """This file checks the search for a commit: with git's own bisect, and kernels that are played."""
 
+import contextlib
+import fcntl
+import os
+import signal
 import subprocess
+import sys
 import textwrap
+import time
+from pathlib import Path
 
 import pytest
 
@@ -11,17 +18,36 @@ from vfio_hw.report.events import Result
 
 # What a commit's kernel is like stands in its file "state".
 PLAYED = """
+    import errno
+    import os
     from pathlib import Path
 
     from vfio_hw import bisect
     from vfio_hw.errors import HarnessError
     from vfio_hw.onekernel import Judged
     from vfio_hw.report.events import Result
+    from vfio_hw.vm.kernels import tools
+
+    FAILING = {
+        "unreadable": OSError(errno.EIO, "Input/output error"),
+        "mistaken": KeyError("a bug of ours"),
+        "full": OSError(errno.ENOSPC, "No space left on device"),
+        "told-full": bisect.DiskFull("no space left"),
+    }
 
     def kernel(self, say):
         state = (self.tree / "state").read_text().split()[0]
         if state == "broken":
             raise HarnessError("it does not compile")
+        if state in FAILING:
+            raise FAILING[state]
+        if state == "dies":
+            os._exit(1)
+        if state == "slow":
+            log = self.tree.parent / "make"
+            log.with_suffix(".pid").write_text(str(os.getpid()))
+            command = ["sh", "-c", "echo $$; exec sleep 300"]
+            tools.watch(command, "", timeout=300, log=log, into=self.tree, glance=lambda: None)
         directory = self.tree.parent / state
         directory.mkdir(exist_ok=True)
         return directory
@@ -61,20 +87,56 @@ def searched(tmp_path, monkeypatch, capfd):
     tree.mkdir()
     git(tree, "init", "-q")
 
-    def search(*states, options=()):
+    def words(*states):
         for number, state in enumerate(states):
             (tree / "state").write_text(f"{state} {number}\n")
             git(tree, "add", "state")
             git(tree, "commit", "-q", "-m", f"{number} is {state}")
         first = git(tree, "rev-list", "--max-parents=0", "HEAD")
-        words = ["bisect", "--tree", str(tree), "--results", str(tmp_path / "out"), *options]
-        status = cli.main([*words, first, "HEAD", "--", "tests_hw/lifecycle"])
+        options = ["--tree", str(tree), "--results", str(tmp_path / "out")]
+        return ["bisect", *options, first, "HEAD", "--", "tests_hw/lifecycle"]
+
+    def search(*states):
+        status = cli.main(words(*states))
         assert git(tree, "worktree", "list").count("\n") == 0, "a worktree was left"
         assert git(tree, "status", "--porcelain") == ""
         said = capfd.readouterr()
         return status, said.out + said.err
 
+    search.words = words
     return search
+
+
+def ends(pid, within=5.0):
+    """What it had open is closed a moment before it has ended."""
+    end = time.monotonic() + within
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        # Whoever inherits it may take its time to ask for its status.
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+    return True
+
+
+@pytest.fixture
+def slow(searched, tmp_path):
+    """A search whose first step builds for a long time; the home of its worktree, and who runs."""
+    command = [sys.executable, "-m", "vfio_hw", *searched.words("good", "slow", "slow", "bad")]
+    process = subprocess.Popen(command, start_new_session=True)
+    end = time.monotonic() + 60
+    while not (found := [p for p in tmp_path.glob("cache/commits/*/make") if p.read_text()]):
+        assert process.poll() is None, "the search has ended"
+        assert time.monotonic() < end, "no step began"
+        time.sleep(0.05)
+    (make,) = found
+    running = [int(make.with_suffix(".pid").read_text()), int(make.read_text())]
+    yield process, make.parent, running
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 def test_the_first_bad_commit_is_found(searched):
@@ -87,6 +149,20 @@ def test_what_does_not_build_or_boot_is_skipped(searched):
     status, said = searched("good", "good", "broken", "panics", "good", "bad", "panics", "bad")
     assert status == bisect.OK
     assert "5 is bad" in said.rpartition("the tests fail since")[2]
+
+
+@pytest.mark.parametrize("failure", ["unreadable", "mistaken", "dies"])
+def test_a_failure_of_the_harness_tells_against_no_commit(searched, failure):
+    status, said = searched("good", "good", failure, failure, "good", "bad", failure, "bad")
+    assert status == bisect.OK
+    assert "5 is bad" in said.rpartition("the tests fail since")[2]
+
+
+@pytest.mark.parametrize("state", ["full", "told-full"])
+def test_a_disk_that_is_full_ends_the_search(searched, state):
+    status, said = searched("good", state, state, state, "bad")
+    assert status == bisect.HARNESS_WRONG
+    assert "git bisect run ended with status" in said
 
 
 def test_too_much_to_skip_is_told(searched):
@@ -114,6 +190,27 @@ def test_an_interruption_ends_it(searched):
     status, said = searched("good", "interrupted", "interrupted", "interrupted", "bad")
     assert status == bisect.INTERRUPTED
     assert "interrupted" in said
+
+
+def test_a_signal_to_the_search_alone_ends_all_of_it(slow):
+    process, home, running = slow
+    process.terminate()
+    assert process.wait(60) == bisect.INTERRUPTED
+    assert [pid for pid in running if not ends(pid)] == []
+    assert not (home / "tree").exists()
+
+
+def test_what_a_killed_search_has_left_running_keeps_its_lock(slow, tmp_path):
+    process, home, (step, make) = slow
+    process.kill()
+    process.wait()
+    with (tmp_path / "cache" / f"commits-{home.name}.lock").open() as lock:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.killpg(os.getpgid(step), signal.SIGTERM)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    assert ends(step)
+    assert ends(make)
 
 
 def test_a_commit_that_is_not_there_is_told(tmp_path, capsys):

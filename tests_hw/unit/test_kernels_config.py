@@ -80,7 +80,8 @@ def test_an_optional_option_may_be_missing_only_where_the_kernel_does_not_know_i
 def test_the_fragments_of_every_kernel_are_well_formed(name):
     options = config.parse(config.read(names._FRAGMENTS[name]))
     assert options["CONFIG_VFIO"].value == "m"
-    assert ("CONFIG_SLUB" in options) == (name in ("6.1", "6.1-cov"))
+    assert ("CONFIG_SLUB" in options) == (names._SERIES[name] == "6.1")
+    assert ("CONFIG_CONFIGFS_FS" in options) == (names._SERIES[name] in ("6.1", "6.12"))
 
 
 def test_the_fragment_of_every_guest_is_well_formed():

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.vm.kernels import decoding
+from tests_hw.unit.test_kernels_tree import write_image, write_modules
+from vfio_hw.vm.kernels import config, decoding, tree
 from vfio_hw.vm.kernels.store import Kernel
 
 CONSOLE = Path("/results/guest 1/console.log")
@@ -42,3 +43,24 @@ def test_without_a_vmlinux_there_is_no_command(kernel):
     assert "build the kernel again" in decoding.advice(kernel, CONSOLE)
     image_alone = Kernel("x", "7", kernel.image, kernel.modules, None, None, kernel.directory)
     assert "is not known here" in decoding.advice(image_alone, CONSOLE)
+
+
+def test_a_commit_s_image_has_its_objects_until_another_is_built_there(kernel, tmp_path):
+    built = kernel.objects / "arch" / "x86" / "boot" / "bzImage"
+    built.parent.mkdir(parents=True)
+    write_image(built, "7.3.4")
+    installed = tmp_path / "installed"
+    write_image(installed / "bzImage", "7.3.4")
+    write_modules(installed / "lib" / "modules" / "7.3.4")
+    (installed / "objects").symlink_to(kernel.objects)
+    found = tree.resolve(str(installed / "bzImage"), installed, print)
+    assert str(kernel.objects / "vmlinux") in decoding.advice(found, CONSOLE)
+    built.write_bytes(built.read_bytes() + b"of another commit")
+    found = tree.resolve(str(installed / "bzImage"), installed, print)
+    assert "is not known here" in decoding.advice(found, CONSOLE)
+
+
+def test_the_debug_kernel_has_what_decodes_a_trace():
+    name, _, value = decoding._WANTED.partition("=")
+    assert config.parse(config.read(["base", "debug"]))[name].value == value
+    assert not any("DEBUG_INFO" in option for option in config.parse(config.read(["base"])))

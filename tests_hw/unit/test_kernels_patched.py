@@ -55,6 +55,22 @@ def test_mails_of_a_series_are_taken_in_the_order_of_their_numbers(here):
     assert (here / "text").read_text() == "c\n"
 
 
+@pytest.mark.parametrize(
+    ("second", "title"),
+    [
+        # As git format-patch writes "Gerät": the whole subject, or from its first such word on.
+        ("=?UTF-8?q?=5BPATCH=20v2=202/2=5D=20Ger=C3=A4t?=", "[PATCH v2 2/2] Gerät"),
+        ("=?utf-8?b?W1BBVENIIHYyIDIvMl0gR2Vyw6R0?=", "[PATCH v2 2/2] Gerät"),
+        ("[PATCH v2 2/2] =?none?q?Ger=E4t?=", "[PATCH v2 2/2] =?none?q?Ger=E4t?="),
+    ],
+)
+def test_a_subject_that_is_encoded_has_its_number_too(here, second, title):
+    box = here / "series.mbox"
+    mails = [mail(second, diff("b", "c")), mail("[PATCH v2 1/2] first", diff("a", "b"))]
+    box.write_text("\n".join(mails))
+    assert [patch.title for patch in series.read(box)] == ["[PATCH v2 1/2] first", title]
+
+
 def test_a_mail_that_was_encoded_on_its_way_is_decoded(here):
     body = base64.b64encode(diff("ä", "ö").encode()).decode()
     headers = (
@@ -103,6 +119,19 @@ def test_a_patched_kernel_is_built_once_and_leaves_the_other_alone(here, kernel)
     assert sorted(path.name for path in kernel.directory.iterdir()) == ["Makefile", "text"]
     assert (kernel.directory / "text").read_text() == "a\n"
     assert "applied: it.diff" in said
+
+
+def test_a_source_that_was_changed_since_is_patched_anew(here, kernel):
+    """Whether or not its own kernel was built again."""
+    patch = here / "it.diff"
+    patch.write_text(diff("a", "b"))
+    other = kernel.directory / "other"
+    other.write_text("old")
+    first = patched.get(kernel, [patch], print)
+    other.write_text("newer")
+    second = patched.get(kernel, [patch], print)
+    assert second != first
+    assert (here / second / "other").read_text() == "newer"
 
 
 def test_a_patch_that_does_not_apply_is_told_and_leaves_nothing(here, kernel):

@@ -136,6 +136,28 @@ def test_a_trees_modules_are_installed_once_and_again_when_anything_was_built(
     assert len(installs) == 2
 
 
+def test_the_image_that_is_booted_stays_what_it_was_when_the_tree_is_built_anew(built, monkeypatch):
+    monkeypatch.setattr(tree.tools, "require", lambda *_: None)
+    monkeypatch.setattr(tree, "_install", install_of("7.3.4-mine", []))
+    image = built / "arch/x86/boot/bzImage"
+    first, old = names.get(str(built), say=print), image.read_bytes()
+    image.write_bytes(old + b"another")
+    assert first.image.read_bytes() == old
+    assert names.get(str(built), say=print).image.read_bytes() == image.read_bytes()
+
+
+def test_a_tree_that_is_built_meanwhile_is_refused(built, here, monkeypatch):
+    def install(_, into):
+        write_modules(into / "lib/modules/7.3.4-mine")
+        os.utime(built / "drivers/vfio/vfio.ko", ns=(1, 1))
+
+    monkeypatch.setattr(tree.tools, "require", lambda *_: None)
+    monkeypatch.setattr(tree, "_install", install)
+    with pytest.raises(HarnessError, match="is being built"):
+        names.get(str(built), say=print)
+    assert list((here / "cache" / "trees").iterdir()) == []
+
+
 def test_a_tree_that_was_configured_anew_after_its_image_was_built_is_refused(
     built, here, monkeypatch
 ):

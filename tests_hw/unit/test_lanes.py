@@ -60,9 +60,10 @@ class Lane:
 
 
 def test_together_they_end_as_the_worst_of_them_and_with_what_all_left():
-    ends = [Supervised(4, ["x"], 0), Supervised(3, ["y"], None), Supervised(5, [], 1)]
+    ends = [Supervised(4, ["x"], 0), Supervised(3, ["y"], None, "lost"), Supervised(5, [], 1)]
     ended = side_by_side([Lane(each) for each in ends], Losses(3))
     assert (ended.guests, sorted(ended.left), ended.status) == (3, ["x", "y"], None)
+    assert ended.why == "lost"
 
 
 def test_one_that_fails_stops_the_others():

@@ -1,6 +1,7 @@
 """This file checks what a run makes of its results: the exit status, and the words."""
 
 import errno
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.report import terminal
 from vfio_hw.report.events import Result
 from vfio_hw.vm.losses import Supervised
+from vfio_hw.watchdog import deadline_for
 
 WHOLE = Supervised(guests=1, left=[], status=0)
 
@@ -56,6 +58,22 @@ def test_tests_that_no_guest_came_to_are_counted(tmp_path, capsys):
     assert "2 not run" in capsys.readouterr().out
 
 
+def test_too_many_lost_guests_are_told_in_words_with_how_to_go_on(tmp_path, capsys):
+    lost = Supervised(3, ["t::8", "t::9"], None, "3 guests were lost")
+    words = f"3 guests were lost; for the 2 tests not run go on with: .* --resume {tmp_path}"
+    for verdict in ("passed", "error"):
+        with pytest.raises(HarnessError, match=words):
+            run._ended(results(verdict), lost, tmp_path)
+    assert run._ended(results("failed"), lost, tmp_path) == run.KERNEL_WRONG
+    assert re.search(words, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("budget", [1.0, 86400.0])
+def test_a_guest_lives_longer_than_any_of_its_tests_may(budget):
+    deadline = deadline_for(budget)
+    assert run.deadlines(deadline).whole > run.deadlines(deadline).silence > deadline
+
+
 def test_a_run_of_skips_alone_is_no_success(tmp_path):
     with pytest.raises(HarnessError, match="nothing was judged"):
         run._ended(results("skipped", "skipped"), WHOLE, tmp_path)
@@ -96,10 +114,10 @@ def test_a_summary_says_how_many_races_nobody_met_in(tmp_path, capsys):
 def test_a_full_disk_ends_a_run_with_what_goes_on_with_it(tmp_path):
     with (
         pytest.raises(HarnessError, match=f"no space left .*--resume {tmp_path}"),
-        run._roomy(tmp_path),
+        run.roomy(tmp_path),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(PermissionError), run._roomy(tmp_path):
+    with pytest.raises(PermissionError), run.roomy(tmp_path):
         raise PermissionError(errno.EACCES, "Permission denied")
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests_hw.unit.test_kernels_tree import write_image, write_modules
 from vfio_hw import cli, onekernel, run, several
 from vfio_hw.errors import HarnessError
 from vfio_hw.onekernel import Judged
@@ -101,3 +102,59 @@ def test_no_two_kernels_share_a_directory():
 )
 def test_the_worst_status_is_the_one_of_all(statuses, worst):
     assert several.worst(statuses) == worst
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Makes an image of a release with its modules; returns both paths."""
+
+    def make(name, release):
+        write_image(tmp_path / name / "bzImage", release)
+        write_modules(tmp_path / name / "lib" / "modules" / release)
+        return str(tmp_path / name / "bzImage"), tmp_path / name
+
+    return make
+
+
+def test_modules_go_to_the_image_of_their_release_and_to_no_named_kernel(played, images, tmp_path):
+    asked, outcome = played
+    (old, old_modules), (new, new_modules) = images("old", "6.1.1"), images("new", "7.3.4")
+    outcome(dict.fromkeys((old, new, "latest", str(tmp_path)), Judged(run.OK)))
+    words = ["--kernel", old, "--kernel", "latest", "--kernel", str(tmp_path), "--kernel", new]
+    words += ["--modules", str(new_modules), "--modules", str(old_modules)]
+    assert cli.main(["run", *words, "--results", str(tmp_path / "out")]) == run.OK
+    chosen = [(args.kernel, args.modules) for args in asked]
+    assert chosen == [
+        (old, old_modules),
+        ("latest", None),
+        (str(tmp_path), None),
+        (new, new_modules),
+    ]
+    assert cli.main(["run", "--resume", str(tmp_path / "out")]) == run.OK
+    assert [(args.kernel, args.modules) for args in asked[4:]] == chosen
+
+
+@pytest.mark.parametrize("others", [["6.1.1"], ["7.3.4", "7.3.4"]])
+def test_modules_of_no_release_that_fits_or_of_two_are_told(
+    played, images, tmp_path, capsys, others
+):
+    asked, outcome = played
+    image, _ = images("one", "7.3.4")
+    outcome({"latest": Judged(run.OK)})
+    words = ["--kernel", image, "--kernel", "latest"]
+    for number, release in enumerate(others):
+        words += ["--modules", str(images(f"other-{number}", release)[1])]
+    status = cli.main(["run", *words, "--results", str(tmp_path / "out")])
+    assert status == run.HARNESS_WRONG
+    assert "is of release 7.3.4" in capsys.readouterr().err
+    assert [args.kernel for args in asked] == ["latest"]
+
+
+def test_the_modules_of_a_single_image_are_taken_as_they_are(played, images, tmp_path):
+    asked, outcome = played
+    image, modules = images("one", "7.3.4")
+    outcome({image: Judged(run.OK)})
+    words = ["--kernel", image, "--modules", str(modules), "--results", str(tmp_path / "out")]
+    assert cli.main(["run", *words]) == run.OK
+    assert cli.main(["run", "--resume", str(tmp_path / "out")]) == run.OK
+    assert [args.modules for args in asked] == [modules, modules]

@@ -9,6 +9,7 @@ from vfio_hw.errors import MachineLost
 from vfio_hw.host.timers import STOPPED
 from vfio_hw.oracle.splats import splats
 from vfio_hw.report.events import Result
+from vfio_hw.vm.losses import MOST_LOST
 from vfio_hw.vm.machine import Ending
 
 CUT_OFF = ([SESSION, STARTED], "", Ending.CUT_OFF, None)
@@ -79,9 +80,35 @@ def test_a_test_under_which_qemu_ended_runs_again(supervised):
 
 def test_a_test_that_killed_three_guests_is_not_tried_again(supervised):
     rest = ([SESSION, finished("b")], "", Ending.EXITED, 0)
-    results = supervised(CUT_OFF, CUT_OFF, CUT_OFF, rest, most_lost=9)
+    results = supervised(CUT_OFF, CUT_OFF, CUT_OFF, rest, most_lost=MOST_LOST)
     assert [(r.test, r.verdict) for r in results] == [("a", "error"), ("b", "passed")]
     assert "what happened" in results[0].text
+
+
+def test_guests_that_are_ended_from_outside_cost_nothing_however_many(supervised):
+    """Such is one that has run for as long as a guest may."""
+    tests = [f"t{number}" for number in range(20)]
+    session = {"event": "session", "tests": tests}
+
+    def guest(number, started):
+        events = [session, finished(tests[number])]
+        running = [{**STARTED, "test": tests[number + 1]}] if started else []
+        return ([*events, *running], "", Ending.CUT_OFF, None)
+
+    cut = [guest(number, started=number % 2 == 0) for number in range(19)]
+    whole = ([session, finished(tests[19])], "", Ending.EXITED, 0)
+    results = supervised(*cut, whole, most_lost=MOST_LOST)
+    assert [(r.test, r.verdict) for r in results] == [(test, "passed") for test in tests]
+
+
+def test_tests_that_are_not_tried_again_end_the_run_when_they_are_too_many(supervised):
+    session = {"event": "session", "tests": ["a", "b", "c"]}
+    deadly = [([session, {**STARTED, "test": each}], "", Ending.CUT_OFF, None) for each in "aaabbb"]
+    results = supervised(*deadly, most_lost=2)
+    assert [(r.test, r.verdict) for r in results] == [("a", "error"), ("b", "error")]
+    assert supervised.ended.left == ["c"]
+    assert supervised.ended.why.startswith("2 guests were lost")
+    assert "what happened" in supervised.ended.why
 
 
 def test_a_guest_that_was_killed_before_it_said_its_tests_costs_nothing(supervised):

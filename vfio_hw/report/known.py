@@ -4,7 +4,7 @@ One file ``fixtures/known/NAME.toml`` each, with its page in ``docs/finds/NAME.m
 
 * ``tests``: names as in the record, ``*`` standing for anything;
 * ``says``: words in the text of the failure, one of which is there;
-* ``kernels``: beginnings of the releases on which it was seen;
+* ``kernels``: beginnings of the releases on which it was seen, or whose source has it unchanged;
 * ``fatal``: those among them, by their beginnings too, that it kills. There it excuses a panic
   too, when every splat that the console has is titled with one of the words that it says; never a
   panic without a splat;

@@ -68,4 +68,5 @@ def side_by_side(supervisors: Sequence[Supervisor], losses: Losses) -> Supervise
     left = [test for each in ended for test in each.left]
     # One that did not end well tells of all; a lane without a status lost its last guest.
     last = max(ended, key=lambda each: (each.status is None, each.status or 0))
-    return Supervised(last.guests, left, last.status)
+    why = next((each.why for each in ended if each.why), "")
+    return Supervised(last.guests, left, last.status, why)

@@ -3,6 +3,9 @@
 import threading
 from dataclasses import dataclass
 
+MOST_LOST = 3
+"""So many lost guests end a run that was told no other number."""
+
 
 @dataclass(frozen=True)
 class Supervised:
@@ -12,6 +15,7 @@ class Supervised:
     left: list[str]  # tests that no guest came to
     status: int | None
     """Of the last guest's command; 0 when a fault that is known ended that guest, and all."""
+    why: str = ""  # they ended before all tests had their verdicts
 
 
 class Stopped(Exception):

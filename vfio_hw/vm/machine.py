@@ -4,30 +4,29 @@ import contextlib
 import json
 import os
 import selectors
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from vfio_hw.vm import vmcore
+from vfio_hw.vm.console import Console
 from vfio_hw.vm.outcome import Deadlines, Ending, GuestRun
 from vfio_hw.vm.power import PORT_SIZE, Guest, Powered, power_on
+from vfio_hw.vm.qemu_log import killed_by, why_silent
 from vfio_hw.vm.qmp import Qmp
 from vfio_hw.vm.requests import Requests
 from vfio_hw.vm.stalled import stalled
 
-_ALIVE = b"Linux version"
-_PANIC = b"Kernel panic - not syncing"
-# What QEMU says when it is asked to end, and then ends as if its guest had powered off.
-_TERMINATED = "terminating on signal"
 # Why a guest ends that was reset by its monitor.  Source: ShutdownCause in QEMU's QMP Reference.
 _RESET_ASKED = "host-qmp-system-reset"
 _CONSOLE, _EVENTS, _OUTPUT, _QUICK_EVENTS, _MONITOR, _REQUESTS = range(6)
 # A panic prints its trace after the sentence that we recognise it by.
 _LAST_WORDS = 3.0
+# So long is listened to what a guest still has to say when its time is over.
+_OVERTIME = 30.0
 
 Event = dict[str, Any]
 
@@ -66,23 +65,24 @@ class _Life:
         self._guest, self._out, self._deadlines = guest, out, deadlines
         self._on_event, self._on_output = on_event, on_output
         self.stop = threading.Event()
-        self._console, self._pending = bytearray(), {_EVENTS: b"", _QUICK_EVENTS: b""}
+        self._pending = {_EVENTS: b"", _QUICK_EVENTS: b""}
         self._status: int | None = None
         self._booted = self._spoken = self._unusable = self._ended_itself = False
-        self._reset = self._stalled = False
+        self._reset = self._stalled = self._endless = False
         self._failure = ""
         self._started = self._heard = time.monotonic()
-        self._panicked_at: float | None = None
+        self._late_since: float | None = None
 
     def lived(self) -> GuestRun:
         """Power on, listen until an end, power off."""
         dump = ""
-        with (self._out / "console.log").open("ab") as console:
+        with (self._out / "console.log").open("ab") as file:
+            self._console = Console(file)
             powered = power_on(self._guest, self._out / "qemu.log")
             try:
                 monitor = Qmp(powered.monitor)
-                self._listen(powered, monitor, console)
-                if self._guest.vmcore and self._panicked_at is not None:
+                self._listen(powered, monitor)
+                if self._guest.vmcore and self._console.panicked_at is not None:
                     dump = vmcore.dumped(monitor, self._out / "vmcore")
             finally:
                 powered.off()
@@ -90,7 +90,7 @@ class _Life:
         seconds = time.monotonic() - self._started
         return GuestRun(ending, self._status, seconds, self._out / "console.log", text, dump)
 
-    def _listen(self, powered: Powered, monitor: Qmp, console: BinaryIO) -> None:
+    def _listen(self, powered: Powered, monitor: Qmp) -> None:
         requests = Requests(powered.requests, monitor, self._on_event)
         with selectors.DefaultSelector() as selector:
             for number, port in enumerate(powered.ports):
@@ -105,8 +105,7 @@ class _Life:
                 soon = min(max(min(left, requests.time_left()), 0.0), 1.0)
                 ready = selector.select(soon)
                 requests.go_on()
-                # Late is only a guest that has nothing to say: it may be us who were not listening.
-                if left <= 0 and not ready:
+                if self._is_late(left, bool(ready)):
                     self._stalled = self._guest.accelerator == "tcg" and stalled(monitor)
                     return
                 # That the guest has ended comes by the serial port, when all else has been said.
@@ -121,12 +120,25 @@ class _Life:
                         if not data:
                             selector.unregister(key.fileobj)
                             open_ports -= 1
-                        self._take(key.data, data, console)
+                        self._take(key.data, data)
         # QEMU has closed its ports, so it is about to end; its status tells why.
         self._ended_itself = True
         with contextlib.suppress(subprocess.TimeoutExpired):
             powered.process.wait(timeout=5.0)
         self._note(monitor.rest())
+
+    def _is_late(self, left: float, speaks: bool) -> bool:
+        """Late is a guest that has nothing to say: it may be us who were not listening.
+
+        Or one that does not come to an end with it while we were.
+        """
+        now = time.monotonic()
+        if left > 0:
+            self._late_since = None
+            return False
+        self._late_since = self._late_since or now
+        self._endless = speaks and now - self._late_since > _OVERTIME
+        return self._endless or not speaks
 
     def _monitored(
         self, selector: selectors.BaseSelector, monitor: Qmp, requests: Requests
@@ -144,13 +156,9 @@ class _Life:
             if event["event"] == "SHUTDOWN":
                 self._reset |= event.get("data", {}).get("reason") == _RESET_ASKED
 
-    def _take(self, port: int, data: bytes, console: BinaryIO) -> None:
+    def _take(self, port: int, data: bytes) -> None:
         if port == _CONSOLE:
-            console.write(data)
-            console.flush()
-            self._console += data
-            if self._panicked_at is None and _PANIC in self._console:
-                self._panicked_at = time.monotonic()
+            self._console.take(data)
         elif port == _OUTPUT:
             self._on_output(data)
         else:
@@ -190,25 +198,26 @@ class _Life:
         if self._unusable:
             # What made it so may well hold its command for ever.
             limits.append(self._heard + self._deadlines.farewell)
-        if self._panicked_at is not None:
-            limits.append(self._panicked_at + _LAST_WORDS)
+        if self._console.panicked_at is not None:
+            limits.append(self._console.panicked_at + _LAST_WORDS)
         return min(limits) - now
 
     def _judged(self, returncode: int) -> tuple[Ending, str]:
         if self._status is not None:
             return Ending.EXITED, f"the command ended with status {self._status}"
-        if self._panicked_at is not None:
-            start = self._console.index(_PANIC)
-            line = bytes(self._console[start:]).splitlines()[0]
-            return Ending.PANICKED, line.decode(errors="replace")
+        if self._console.panicked_at is not None:
+            return Ending.PANICKED, self._console.last_words
         if self.stop.is_set():
             return Ending.CUT_OFF, "the guest was stopped with the others"
         if self._reset:
             return Ending.RESET, "the guest was reset, which it had asked for"
-        if killed := self._killed(returncode):
-            return Ending.CUT_OFF, killed
-        if self._failure or _ALIVE not in self._console:
-            return Ending.NO_BOOT, self._failure or self._qemu_said(returncode)
+        said = (self._out / "qemu.log").read_text(errors="replace")
+        if self._ended_itself and (killed := killed_by(said, returncode)):
+            return Ending.CUT_OFF, f"QEMU was killed: {killed}"
+        if self._failure:
+            return Ending.NO_BOOT, self._failure
+        if not (self._booted or self._console.alive):
+            return Ending.NO_BOOT, why_silent(said, returncode if self._ended_itself else None)
         if self._ended_itself and returncode:
             return Ending.CUT_OFF, f"QEMU ended with status {returncode} under a running guest"
         if self._time_left() > 0:
@@ -218,31 +227,12 @@ class _Life:
         if self._unusable:
             return Ending.HUNG, "the guest was unusable and did not end itself"
         if self._stalled:
-            return (
-                Ending.CUT_OFF,
-                "no processor of the guest had a timer left: the emulator's fault",
-            )
+            why = "no processor of the guest had a timer left: the emulator's fault"
+            return Ending.CUT_OFF, why
         stage = "after it booted" if self._booted else "while it booted"
+        if self._endless:
+            return Ending.HUNG, f"the guest did not stop printing {stage}, beyond the deadline"
         return Ending.HUNG, f"the guest said nothing more {stage}, until the deadline"
-
-    def _killed(self, returncode: int) -> str:
-        """That somebody has ended QEMU, which speaks of neither kernel nor QEMU; empty if not."""
-        said = (self._out / "qemu.log").read_text(errors="replace")
-        if self._ended_itself and (returncode == -signal.SIGKILL or _TERMINATED in said):
-            who = said.strip().splitlines()[-1] if _TERMINATED in said else "by SIGKILL"
-            return f"QEMU was killed: {who}"
-        return ""
-
-    def _qemu_said(self, returncode: int) -> str:
-        if self._ended_itself:
-            words = (self._out / "qemu.log").read_text(errors="replace").strip().splitlines()
-            own = [line for line in words if line.startswith("qemu-system")] or words[-1:]
-            why = own[-1] if own else "it said nothing: is the image a kernel?"
-            return f"QEMU ended with status {returncode} before a kernel spoke: {why}"
-        return (
-            "no kernel spoke on the console before the deadline: it needs"
-            " CONFIG_SERIAL_8250_CONSOLE=y, and to be for this kind of processor"
-        )
 
 
 __all__ = ["Deadlines", "Ending", "Event", "Guest", "GuestRun", "run"]

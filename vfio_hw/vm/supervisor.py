@@ -94,7 +94,8 @@ class Supervisor:
                 return Supervised(number, progress.left, 0 if killed else ended.status)
             if settled and progress.planned is None:
                 return Supervised(number, [], ended.status)
-            # A known fault costs a fresh guest each time, but does not tell against the kernel.
+            # A known fault costs a fresh guest each time, but does not tell against the kernel. Nor
+            # does an end from outside: each test's attempts bound those.
             if self._losses.enough(more=not progress.excused):
                 return self._stopped(ended)
 
@@ -103,8 +104,9 @@ class Supervisor:
         why = f"{self._losses.number} guests were lost"
         if progress.planned is None:
             raise MachineLost(f"{why} before one could say its tests: {ended.text}")
+        why = f"{why} (--most-lost), the last of them so: {ended.text}"
         self._log.write({"event": "stopped", "text": why})
-        return Supervised(progress.guests, progress.left, ended.status)
+        return Supervised(progress.guests, progress.left, ended.status, why)
 
     def _one_guest(self, number: int) -> GuestRun:
         directory = self._out / f"guest-{number}"
@@ -211,7 +213,8 @@ class Supervisor:
             if test := progress.running:
                 self._run_again(test, ended.text)
                 self._rule_out([test], ended.text)
-            progress.excused = False
+            else:
+                progress.excused = bool(progress.last)
             return False
         seconds = time.monotonic() - progress.began if progress.running else ended.seconds
         result = result_of_end(ended, found, progress, seconds)

@@ -21,7 +21,11 @@ TOOLS = (
     ("depmod", "kmod"),
 )
 
+# Debug information would make a module ten times as large, to be read over 9p.
+STRIPPED = "INSTALL_MOD_STRIP=1"
+
 _MEGABYTES = 500  # 240 of objects, the image and modules, and as much again to breathe
+_WITH_LINES = 2000  # the same for objects with debug information
 _MAKE_SECONDS = 3600.0
 
 
@@ -35,7 +39,9 @@ def build(recipe: store.Recipe, source: Path, fragments: str, say: Say) -> None:
     """
     version = recipe.package.kernel_version
     tools.require(TOOLS, f"building Linux {version}")
-    cache.require_space(cache.directory(), _MEGABYTES, f"building Linux {version}")
+    lines = any(name.startswith("CONFIG_DEBUG_INFO") for name in config.parse(fragments))
+    megabytes = _WITH_LINES if lines else _MEGABYTES
+    cache.require_space(cache.directory(), megabytes, f"building Linux {version}")
     objects = recipe.objects
     fresh = not objects.exists()
     objects.mkdir(parents=True, exist_ok=True)
@@ -43,7 +49,7 @@ def build(recipe: store.Recipe, source: Path, fragments: str, say: Say) -> None:
     dropped = config.configure(source, objects, fragments)
     if dropped:
         say(f"Linux {version} does not know {', '.join(dropped)}")
-    seconds, lines = _compile(recipe, source, say)
+    seconds, steps = _compile(recipe, source, say)
     say(f"installing Linux {version}")
     with cache.published(recipe.directory) as partial:
         release = _install(source, objects, partial)
@@ -52,7 +58,7 @@ def build(recipe: store.Recipe, source: Path, fragments: str, say: Say) -> None:
             version=version,
             recipe=recipe,
             seconds=round(seconds, 1),
-            lines=lines if fresh else max(lines, store.expected_lines()),
+            lines=steps if fresh else max(steps, store.expected_lines()),
             dropped=dropped,
         ).write(partial)
 
@@ -99,7 +105,7 @@ def _line_counter(log: Path) -> Callable[[], int]:
 def _install(source: Path, objects: Path, into: Path) -> str:
     """Put image, modules, headers and configuration into a directory; the kernel's release."""
     make: list[str | Path] = ["make", "-s", "-C", source, f"O={objects}"]
-    install = [*make, f"INSTALL_MOD_PATH={into}", "modules_install"]
+    install = [*make, f"INSTALL_MOD_PATH={into}", STRIPPED, "modules_install"]
     tools.run(install, "installing the modules", timeout=300, into=into)
     shutil.copyfile(objects / "arch" / "x86" / "boot" / "bzImage", into / "bzImage")
     shutil.copyfile(objects / ".config", into / "config")

@@ -11,6 +11,7 @@ from vfio_hw import cache
 from vfio_hw.cache import Say
 from vfio_hw.errors import HarnessError
 from vfio_hw.vm.kernels import build, config, image, progress, store, tools
+from vfio_hw.vm.kernels import tree as by_path
 
 _MEGABYTES = 3000  # a worktree, and the objects of a build
 _GIT_SECONDS = 600.0
@@ -106,8 +107,11 @@ class Commits:
             )
 
     def _install(self, objects: Path, into: Path) -> None:
-        install = [*self._make(objects), f"INSTALL_MOD_PATH={into}", "modules_install"]
+        install = [*self._make(objects), f"INSTALL_MOD_PATH={into}", build.STRIPPED]
+        install.append("modules_install")
         tools.run(install, "installing the modules", timeout=300, into=into)
         shutil.copyfile(objects / "arch" / "x86" / "boot" / "bzImage", into / "bzImage")
         shutil.copyfile(objects / ".config", into / "config")
+        # What its traces are decoded with, until another commit is built there.
+        (into / by_path.OBJECTS).symlink_to(objects)
         store.modules_of(into, image.release(into / "bzImage"))

@@ -23,8 +23,8 @@ def advice(kernel: Kernel, console: Path) -> str:
         return f"{vmlinux} is gone: build the kernel again to decode the trace"
     if "CONFIG_DEBUG_INFO" not in settings((kernel.objects / ".config").read_text()):
         return (
-            f"{vmlinux} has names, but no lines: to decode the trace, build a tree with {_WANTED}"
-            " and give it to --kernel"
+            f"{vmlinux} has names, but no lines: to decode the trace, take latest-debug, or a tree"
+            f" with {_WANTED}"
         )
     script = source_of(kernel.objects) / _SCRIPT
     words = [script, vmlinux, kernel.objects, kernel.objects]

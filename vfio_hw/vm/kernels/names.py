@@ -14,18 +14,22 @@ _SERIES: dict[str, str | None] = {
     "latest-debug": None,
     "latest-cov": None,
     "6.12": "6.12",
+    "6.12-debug": "6.12",
     "6.12-cov": "6.12",
     "6.1": "6.1",
+    "6.1-debug": "6.1",
     "6.1-cov": "6.1",
 }
 _FRAGMENTS: dict[str, tuple[str, ...]] = {
     "latest": ("base",),
     "latest-debug": ("base", "debug"),
     "latest-cov": ("base", "cov"),
-    "6.12": ("base",),
-    "6.12-cov": ("base", "cov"),
-    "6.1": ("base", "6.1"),
-    "6.1-cov": ("base", "6.1", "cov"),
+    "6.12": ("base", "6.12"),
+    "6.12-debug": ("base", "6.12", "debug"),
+    "6.12-cov": ("base", "6.12", "cov"),
+    "6.1": ("base", "6.12", "6.1"),
+    "6.1-debug": ("base", "6.12", "6.1", "debug"),
+    "6.1-cov": ("base", "6.12", "6.1", "cov"),
 }
 _FALLBACK = "6.12"
 

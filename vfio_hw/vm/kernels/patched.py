@@ -40,6 +40,8 @@ def get(base: Kernel, files: Sequence[Path], say: Say) -> Kernel:
     source = source_of(objects)
     patches = [patch for path in files for patch in series.read(path)]
     digest = hashlib.sha256(f"{objects} {tree.state(objects)}".encode())
+    if not _is_ours(source):
+        digest.update(_state(source))
     for patch in patches:
         digest.update(hashlib.sha256(patch.diff).digest())
     target = cache.directory() / "patched" / digest.hexdigest()[:16]
@@ -57,6 +59,23 @@ def get(base: Kernel, files: Sequence[Path], say: Say) -> Kernel:
     return tree.resolve(str(target / ("objects" if apart else "source")), None, say)
 
 
+def _is_ours(source: Path) -> bool:
+    """Whether it is in the cache, whose sources are never written again."""
+    return source.is_relative_to(cache.directory())
+
+
+def _state(source: Path) -> bytes:
+    """Changes whenever a file of a source does, built or not: it is copied as it is now."""
+    digest = hashlib.sha256()
+    for directory, names, files in os.walk(source):
+        names[:] = sorted(name for name in names if name != ".git")
+        for name in sorted(files):
+            path = f"{directory}/{name}"
+            found = os.lstat(path)
+            digest.update(f"{path}\0{found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.digest()
+
+
 def _build(
     name: str,
     source: Path,
@@ -68,9 +87,8 @@ def _build(
     cache.require_space(cache.directory(), _MEGABYTES, f"{name}, patched,")
     ours = target / "source"
     say(f"copying the source of {name}")
-    # The files of the cache are never written again, so links do; patch leaves those alone.
-    linked = source.is_relative_to(cache.directory())
-    _copy(source, ours, "-al" if linked else "-a")
+    # Links do for files that are never written again; patch leaves those alone.
+    _copy(source, ours, "-al" if _is_ours(source) else "-a")
     series.apply(patches, ours)
     for patch in patches:
         say(f"applied: {patch.title}")

@@ -1,5 +1,7 @@
 """Patches in files: a diff, or mails in an mbox, as git format-patch and b4 write them."""
 
+import email.errors
+import email.header
 import email.message
 import mailbox
 import re
@@ -45,13 +47,22 @@ def read(path: Path) -> list[Patch]:
 def _of_mails(path: Path) -> list[Patch]:
     numbered = []
     for place, mail in enumerate(mailbox.mbox(path)):
-        title = " ".join(str(mail.get("Subject", path.name)).split())
+        title = " ".join(_subject(mail, path.name).split())
         number = _NUMBER.search(title)
         text = b"\n".join(_texts(mail))
         # A cover letter has none.
         if _DIFF.search(text):
             numbered.append((int(number[1]) if number else 0, place, Patch(title, text)))
     return [patch for *_, patch in sorted(numbered, key=lambda each: each[:2])]
+
+
+def _subject(mail: email.message.Message, otherwise: str) -> str:
+    """As it reads: one with a character beyond ASCII comes encoded, and so does its number."""
+    raw = mail.get("Subject", otherwise)
+    try:
+        return str(email.header.make_header(email.header.decode_header(raw)))
+    except (LookupError, UnicodeError, email.errors.HeaderParseError):
+        return str(raw)
 
 
 def _texts(mail: email.message.Message) -> list[bytes]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from vfio_hw.errors import HarnessError
 _KEPT = ("PATH", "HOME", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY")
 _FULL = re.compile(r"No space left on device|enough free space|Disk quota exceeded")
 _GRACE = 5.0  # seconds between asking a group of processes to end and killing it
+_FAREWELL = 30.0  # the same for one whose members have groups of their own to end
 
 
 def environment() -> dict[str, str]:
@@ -107,7 +109,40 @@ def watch(
     if process.returncode:
         said = log.read_text(errors="replace")
         error = failure(doing, arguments[0], process.returncode, said, into)
-        raise HarnessError(f"{error} (all of it: {log})")
+        raise type(error)(f"{error} (all of it: {log})")
+
+
+def alone(command: Sequence[str | Path]) -> int:
+    """Run a command that runs others of ours, and return its status.
+
+    Whatever ends this early, a signal to this process alone too, ends all of them before it goes
+    on. Locks of the cache stay held until the last has ended, even when this process is killed.
+    """
+    ended, alive = os.pipe()
+    with os.fdopen(ended, "rb"):
+        with os.fdopen(alive, "wb"):
+            os.set_inheritable(alive, True)
+            process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                close_fds=False,
+            )
+        try:
+            return process.wait()
+        except BaseException:
+            _end_all(process, ended)
+            raise
+
+
+def _end_all(process: subprocess.Popen[bytes], ended: int) -> None:
+    """End a group of processes: that the last has gone is told by the pipe that all have open."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        if select.select([ended], [], [], _FAREWELL)[0]:
+            break
+    process.wait()
 
 
 def _until_ended(
@@ -139,7 +174,7 @@ def failure(
     """The error for a tool that failed: a full disk, or the line in which it says why."""
     if full := next(filter(names_full_disk, output.splitlines()), None):
         # Tools also write elsewhere (gcc to /tmp), so their own line is worth having.
-        return HarnessError(f"{cache.disk_full(into or cache.directory())} ({full.strip()})")
+        return cache.DiskFull(f"{cache.disk_full(into or cache.directory())} ({full.strip()})")
     return HarnessError(f"{doing}: {tool} failed with status {status}: {complaint(output)}")
 
 

@@ -1,6 +1,8 @@
 """Kernels given by path: a built tree, or a bzImage and its modules."""
 
+import filecmp
 import hashlib
+import os
 import shutil
 import time
 from pathlib import Path
@@ -8,18 +10,21 @@ from pathlib import Path
 from vfio_hw import cache
 from vfio_hw.cache import Say
 from vfio_hw.errors import HarnessError
-from vfio_hw.vm.kernels import image, store, tools
+from vfio_hw.vm.kernels import build, image, store, tools
 from vfio_hw.vm.kernels.store import Kernel
 
 _IMAGE = Path("arch/x86/boot/bzImage")
 _DAY = 86400.0
 
+OBJECTS = "objects"
+"""Beside a bzImage, a link to where it was compiled; something else may be compiled there now."""
+
 
 def resolve(given: str, modules: Path | None, say: Say) -> Kernel:
     """The kernel at a path: a bzImage, a tree built in place, or the O= directory of one.
 
-    Nothing is written there: a tree's modules are installed into the cache, and again whenever
-    its image or one of its modules has changed.
+    Nothing is written there: a tree's image and modules are put into the cache, and again whenever
+    its image or one of its modules has changed; so guests boot what was built when they were told.
 
     :param modules: for a bzImage, a directory that has lib/modules/RELEASE or is it.
     :raises HarnessError: no image there, no modules, or modules of another release.
@@ -42,7 +47,15 @@ def resolve(given: str, modules: Path | None, say: Say) -> Kernel:
         headers=None,
         config=None,
         directory=path.parent,
+        objects=_objects_of(path),
     )
+
+
+def _objects_of(bzimage: Path) -> Path | None:
+    objects = bzimage.parent / OBJECTS
+    theirs = objects / _IMAGE
+    same = theirs.is_file() and filecmp.cmp(bzimage, theirs, shallow=False)
+    return objects.resolve() if same else None
 
 
 def _of_tree(given: str, tree: Path, modules: Path | None, say: Say) -> Kernel:
@@ -50,7 +63,11 @@ def _of_tree(given: str, tree: Path, modules: Path | None, say: Say) -> Kernel:
     if not bzimage.is_file():
         raise HarnessError(f"{tree} has no {_IMAGE}: build the kernel there (make), then try again")
     release = image.release(bzimage)
-    installed = _installed(tree, release, say) if modules is None else modules.expanduser()
+    if modules is None:
+        installed = _installed(tree, release, say)
+        bzimage = installed / _IMAGE.name
+    else:
+        installed = modules.expanduser()
     config = tree / ".config"
     return Kernel(
         name=given,
@@ -65,23 +82,27 @@ def _of_tree(given: str, tree: Path, modules: Path | None, say: Say) -> Kernel:
 
 
 def _installed(tree: Path, release: str, say: Say) -> Path:
-    """A directory in the cache with the tree's modules, as they are now."""
+    """A directory in the cache with the tree's image and modules, as they are now."""
     with cache.locked("trees", f"installing the modules of {tree}", say):
         key = hashlib.sha256(str(tree.resolve()).encode()).hexdigest()[:16]
-        target = cache.directory() / "trees" / f"{key}-{state(tree)}"
-        if not target.is_dir():
+        now = state(tree)
+        target = cache.directory() / "trees" / f"{key}-{now}"
+        if not (target / _IMAGE.name).is_file():
             tools.require([("make", "make"), ("depmod", "kmod")], "installing kernel modules")
             say(f"installing the modules of {tree}")
             with cache.published(target) as partial:
                 _install(tree, partial)
                 store.modules_of(partial, release)
+                shutil.copy2(tree / _IMAGE, partial / _IMAGE.name)
+                if state(tree) != now:
+                    raise HarnessError(f"{tree} is being built: wait for its make to end")
             _forget_old(target, key)
+        os.utime(target)
     return target
 
 
 def _install(tree: Path, into: Path) -> None:
-    # Debug information would make a module ten times as large, to be read over 9p.
-    options = [f"INSTALL_MOD_PATH={into}", "INSTALL_MOD_STRIP=1"]
+    options = [f"INSTALL_MOD_PATH={into}", build.STRIPPED]
     command: list[str | Path] = ["make", "-s", "-C", tree, *options, "modules_install"]
     tools.run(command, f"installing the modules of {tree}", timeout=600, into=into)
 
