@@ -1,5 +1,6 @@
 """This file checks how mutants are judged, and what makes a failure a detection."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -108,7 +109,7 @@ def test_what_is_no_test_needs_a_clean_kernel_under_the_same_tests(made, what, c
 
 
 @pytest.mark.parametrize(
-    ("clean", "verdict"), [(Verdict(CLEAN, SURVIVED, tests=3), DETECTED), (None, UNCLEAR)]
+    ("clean", "verdict"), [(Verdict(CLEAN, SURVIVED, tests=3, passed=3), DETECTED), (None, UNCLEAR)]
 )
 def test_a_mutant_does_not_boot_when_the_clean_kernel_does(made, clean, verdict):
     mutants, kernel, record = made
@@ -127,3 +128,23 @@ def test_what_fails_on_a_clean_kernel_too_does_not_end_a_trial():
     assert (watch.tests, watch.failed) == (3, None)
     with pytest.raises(trial._Enough):
         watch.take(Result("t.py::test_other", "failed", 1.0))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "verdict", "passed"),
+    [
+        (["skipped", "passed"], SURVIVED, 1),
+        (["skipped", "skipped"], UNCLEAR, 0),
+        (["known", "skipped"], UNCLEAR, 0),
+        (["skipped", "failed"], DETECTED, 0),
+    ],
+)
+def test_where_no_test_passed_nothing_was_seen(verdicts, verdict, passed):
+    """A test that was skipped has looked at nothing, on a mutant or a clean kernel."""
+    watch = trial._Watch(60.0)
+    with contextlib.suppress(trial._Enough):
+        for number, each in enumerate(verdicts):
+            watch.take(Result(f"t.py::test_{number}", each, 1.0))
+    bench = trial.Bench(None, None, "7.3.4 (k)", "7.3.4", (), 60.0)
+    found = bench._verdict("A-1", watch, "")
+    assert (found.verdict, found.tests, found.passed) == (verdict, 2, passed)

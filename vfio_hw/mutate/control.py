@@ -63,7 +63,7 @@ class Control:
             order,
             self._fresh(f"{CLEAN}-boot"),
             frozenset(self.unsound),
-            enough=lambda _, number: number > 1,
+            enough=lambda result, _: result.verdict == "passed",
         )
         return ran(clean)
 
@@ -108,6 +108,5 @@ def is_test(name: str) -> bool:
 
 
 def ran(verdict: Verdict) -> bool:
-    """Whether this kernel booted, and had results besides a failure."""
-    failures = verdict.verdict == DETECTED
-    return verdict.verdict in (SURVIVED, DETECTED) and verdict.tests > failures
+    """Whether this kernel booted, and a test passed on it."""
+    return verdict.verdict in (SURVIVED, DETECTED) and verdict.passed > 0

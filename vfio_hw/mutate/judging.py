@@ -49,7 +49,7 @@ class _Judging:
         self._kernel, self._record = kernel, record
         self._own = bench
         self._controls: dict[str, Control] = {}
-        found = [v for v in record.read() if v.verdict in (DETECTED, SURVIVED)]
+        found = [v for v in record.read() if v.verdict == DETECTED or _held(v)]
         self._done = {(v.id, v.key): v for v in found}
 
     def verdicts(self, mutants: Sequence[Mutant]) -> Iterator[Verdict]:
@@ -139,6 +139,11 @@ class _Judging:
         names = (name, *(f"{name}-again-{number}" for number in range(1, 1000)))
         every = (self._record.directory / each for each in names)
         return next(directory for directory in every if not directory.exists())
+
+
+def _held(verdict: Verdict) -> bool:
+    """Whether tests passed, and none failed."""
+    return verdict.verdict == SURVIVED and verdict.passed > 0
 
 
 def _ways(file: str) -> tuple[str, ...]:

@@ -22,9 +22,9 @@ class Verdict:
     """What became of a mutant, or of a clean kernel that was slipped in.
 
     ``detected``: a test failed that passes on a clean kernel. ``survived``: none did, in the time
-    there was. ``unclear``: the harness itself failed, or a clean kernel gave no answer. ``bad``: it
-    does not apply or compile, or could not be loaded. ``unfit``: this kernel lacks what it takes to
-    see it. ``equivalent``: nobody can see it.
+    there was, and some passed. ``unclear``: the harness itself failed, no test passed, or a clean
+    kernel gave no answer. ``bad``: it does not apply or compile, or could not be loaded.
+    ``unfit``: this kernel lacks what it takes to see it. ``equivalent``: nobody can see it.
     """
 
     id: str
@@ -38,7 +38,9 @@ class Verdict:
     """From power-on to the verdict."""
     build_seconds: float = 0.0
     tests: int = 0
-    """How many tests had run by then."""
+    """How many results there were by then, also of tests that were skipped."""
+    passed: int = 0
+    """How many tests had passed by then: without one nothing was seen."""
 
 
 @dataclass(frozen=True)

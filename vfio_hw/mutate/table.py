@@ -147,7 +147,7 @@ def _survivors(counted: Sequence[Mutant], evidence: Evidence) -> list[str]:
         ran = [v for v in evidence.verdicts[each.id] if v.verdict == SURVIVED]
         other = [v for v in evidence.verdicts[each.id] if v.verdict in (BAD, UNFIT, UNCLEAR)]
         why = other[-1].text if other else "not run"
-        why = f"{max(v.tests for v in ran)} tests passed" if ran else why
+        why = f"{max(v.passed for v in ran)} tests passed" if ran else why
         why = "; ".join(filter(None, [each.needs and f"needs {each.needs}", each.see, why]))
         page.append(
             f"| {each.id} | {each.promise} | {each.title} | {', '.join(each.oracles)} | {why} |"
