@@ -8,7 +8,7 @@ from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import seen, variant
 from vfio_hw.mutate.again import Failure, Repeat
 from vfio_hw.mutate.control import Control, is_test, ran
-from vfio_hw.mutate.mutant import Mutant
+from vfio_hw.mutate.mutant import Mutant, version
 from vfio_hw.mutate.record import (
     BAD,
     CLEAN,
@@ -119,6 +119,7 @@ class _Judging:
             verdict = Verdict(mutant.id, BAD, kernel=self._own.kernel, text=str(error))
         else:
             verdict = self._judged(mutant, made)
+        verdict = replace(verdict, version=version(mutant))
         self._record.write(verdict)
         return verdict
 

@@ -3,6 +3,7 @@
 The keys are explained in fixtures/mutants/README.md.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,11 @@ class Mutant:
     see: str
     path: Path
     about: str  # what it says of itself, and the names of the functions that it changes
+
+
+def version(mutant: Mutant) -> str:
+    """A digest of its file, header and all: what was seen of another version says nothing of it."""
+    return hashlib.sha256(mutant.path.read_bytes()).hexdigest()[:16]
 
 
 def read(path: Path) -> Mutant:

@@ -42,6 +42,8 @@ class Verdict:
     """How many results there were by then, also of tests that were skipped."""
     passed: int = 0
     """How many tests had passed by then: without one nothing was seen."""
+    version: str = ""
+    """Of the mutant: :func:`vfio_hw.mutate.mutant.version`."""
     again: str = ""
     """How a detection is known to be no accident: the test failed once more ``alone`` or ``after
     the same tests``, did so ``earlier``, or the kernel reported the mutant's code ``by name``."""
