@@ -142,6 +142,17 @@ def test_a_test_that_failed_on_a_clean_kernel_is_no_witness_though_it_passed(mad
     assert seen.sound_tests(kernel, bench.conditions(False)) == {"t.py::test_b"}
 
 
+def test_a_recorded_detection_by_what_has_failed_on_a_clean_kernel_since_does_not_stand(made):
+    mutants, kernel, record = made
+    assert judged(made, Repeats({"A-1": FAILED})).verdict == DETECTED
+    log = EventLog(record.directory / "clean-0" / "events.jsonl")
+    log.write(Result(TEST, "failed", 1.0).as_event())
+    bench = Bench({})
+    found = list(judging.verdicts(bench, mutants[:1], kernel, record))[1]
+    assert [name for name, _ in bench.asked] == ["A-1"]
+    assert found.verdict == SURVIVED
+
+
 def test_what_failed_on_a_recorded_clean_kernel_is_none_when_the_run_goes_on(made):
     mutants, kernel, record = made
 

@@ -84,6 +84,18 @@ def test_a_test_that_was_to_run_on_a_clean_kernel_and_did_not_pass_is_named_apar
     assert section(page, "Tests that have not passed") == missed
 
 
+def test_a_test_that_failed_on_a_clean_kernel_has_seen_nothing(made):
+    """Whether before the mutant or after it."""
+    mutants, record = made
+    for each in mutants:
+        name = f"t.py::test_{each.id[0].lower()}"
+        record.write(replace(SEEN, id=each.id, test=f"{name}[edu]", version=version(each)))
+    promises = {"t.py::test_a": ["P2"], "t.py::test_b": ["P2"]}
+    clean_trial(record, {"t.py::test_a": "failed", "t.py::test_b": "passed"}, promises)
+    page = table.lines(mutants, table.gathered([record.directory], mutants))
+    assert "1 of 2 mutants seen, 1 not tried yet." in page
+
+
 def test_a_verdict_on_another_version_of_a_mutant_is_left_out_and_told(made, tmp_path, capsys):
     mutants, record = made
     record.write(replace(SEEN, version=version(mutants[0])))

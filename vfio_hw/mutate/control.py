@@ -50,8 +50,7 @@ class Control:
 
     def drop(self, results: Sequence[Result]) -> None:
         """What fails on a clean kernel is no witness any more, however often it has passed."""
-        failed = {r.test for r in results if r.verdict in ("failed", "known")}
-        self._doubt(set(filter(is_test, failed)))
+        self._doubt(_failed(results))
 
     def _doubt(self, tests: set[str]) -> None:
         self.unsound |= tests
@@ -129,6 +128,17 @@ class Control:
             return False, ""
         why = f"failed, but the same tests on a clean kernel did not all pass either: see {out}"
         return clean.verdict == SURVIVED or None, why
+
+
+def failed_clean(directory: Path) -> set[str]:
+    """The tests that have failed in any trial of a clean kernel of a run over mutants."""
+    trials = directory.glob(f"{CLEAN}-*/events.jsonl")
+    return set().union(*(_failed(EventLog(events).results()) for events in trials))
+
+
+def _failed(results: Sequence[Result]) -> set[str]:
+    failed = {r.test for r in results if r.verdict in ("failed", "known")}
+    return set(filter(is_test, failed))
 
 
 def is_test(name: str) -> bool:

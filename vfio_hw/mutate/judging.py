@@ -7,7 +7,7 @@ from pathlib import Path
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import seen, variant
 from vfio_hw.mutate.again import Failure, Repeat
-from vfio_hw.mutate.control import Control, is_test, ran
+from vfio_hw.mutate.control import Control, failed_clean, is_test, ran
 from vfio_hw.mutate.mutant import Mutant, version
 from vfio_hw.mutate.record import (
     BAD,
@@ -35,7 +35,8 @@ _MOST_TRIALS = 10
 def verdicts(
     bench: Bench, mutants: Sequence[Mutant], kernel: Kernel, record: Record
 ) -> Iterator[Verdict]:
-    """Each verdict as it comes. Those in the record stand, unless kernel or mutant have changed.
+    """Each verdict as it comes. Those in the record stand, unless kernel or mutant have changed, or
+    the test that saw the mutant has failed on a clean kernel since.
 
     A clean kernel comes before the first mutant, on each machine, and then every tenth, with the
     tests in the order that this mutant gets. A mutant is detected by a test that fails twice on it
@@ -52,7 +53,8 @@ class _Judging:
         self._own = bench
         self._controls: dict[str, Control] = {}
         found = [v for v in record.read() if v.verdict == DETECTED or _held(v)]
-        self._done = {(v.id, v.key): v for v in found}
+        doubtful = failed_clean(record.directory)
+        self._done = {(v.id, v.key): v for v in found if v.id == CLEAN or v.test not in doubtful}
 
     def verdicts(self, mutants: Sequence[Mutant]) -> Iterator[Verdict]:
         config = self._kernel.config

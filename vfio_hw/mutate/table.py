@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import corpus
+from vfio_hw.mutate.control import failed_clean
 from vfio_hw.mutate.mutant import PROMISES, Mutant, version
 from vfio_hw.mutate.record import (
     BAD,
@@ -99,7 +100,10 @@ def gathered(directories: Iterable[Path], mutants: Sequence[Mutant]) -> Evidence
         verdicts = Record(directory).read()
         if not verdicts:
             raise HarnessError(f"{directory} holds no record: name a directory of vfio-hw mutate")
+        doubtful = failed_clean(directory)
         for verdict in verdicts:
+            if verdict.id != CLEAN and verdict.test in doubtful:
+                continue
             if verdict.id != CLEAN and verdict.version != versions.get(verdict.id):
                 evidence.outdated.add(verdict.id)
                 continue
