@@ -149,7 +149,7 @@ class Bench:
         log.path.touch()
         for result in results:
             log.write(result.as_event())
-        answer = self.told.get(name, Verdict(name, SURVIVED, tests=3, seconds=1.0))
+        answer = self.told.get(name, Verdict(name, SURVIVED, tests=3, passed=3, seconds=1.0))
         if isinstance(answer, BaseException):
             raise answer
         return answer

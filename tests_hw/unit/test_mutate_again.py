@@ -18,7 +18,7 @@ from vfio_hw.mutate.record import (
 
 @pytest.mark.parametrize(("clean", "verdict"), [(SURVIVED, DETECTED), (UNCLEAR, UNCLEAR)])
 def test_a_clean_kernel_boots_on_the_machine_of_a_mutant_that_does_not(made, clean, verdict):
-    """None has before: a clean kernel comes by itself on the machine of every tenth mutant."""
+    """One comes before the first mutant there; when it says nothing, another one has to boot."""
     mutants, kernel, record = made
     wanted = [mutants[0], replace(mutants[0], id="D-1", machine="sr-iov")]
 
@@ -29,10 +29,28 @@ def test_a_clean_kernel_boots_on_the_machine_of_a_mutant_that_does_not(made, cle
             return replace(said, verdict=clean) if there else said
 
     bench = There({"D-1": Verdict("D-1", DETECTED, test="boot of guest 1", tests=1)})
-    found = list(judging.verdicts(bench, wanted, kernel, record))[2]
+    found = list(judging.verdicts(bench, wanted, kernel, record))[3]
     assert found.verdict == verdict
-    assert [name for name, _ in bench.asked] == [CLEAN, "A-1", "D-1", CLEAN]
-    assert bench.machines[-1] == "sr-iov"
+    again = "D-1" if verdict == DETECTED else CLEAN
+    assert [name for name, _ in bench.asked] == [CLEAN, "A-1", CLEAN, "D-1", again]
+    assert bench.machines[2:] == ["sr-iov"] * 3
+
+
+def test_each_machine_of_a_mutant_gets_a_clean_kernel_before_the_first_of_them(made):
+    mutants, kernel, record = made
+    machines = ["", "vga", "", "vga", "sr-iov"]
+    wanted = [
+        replace(mutants[0], id=f"D-{number}", machine=name) for number, name in enumerate(machines)
+    ]
+    bench = Bench({})
+    list(judging.verdicts(bench, wanted, kernel, record))
+    asked = [name for name, _ in bench.asked]
+    assert asked == [CLEAN, "D-0", CLEAN, "D-1", "D-2", "D-3", CLEAN, "D-4"]
+    assert [bench.machines[n] for n, name in enumerate(asked) if name == CLEAN] == [
+        "",
+        "vga",
+        "sr-iov",
+    ]
 
 
 def test_a_test_is_asked_once_whether_it_passes_on_a_clean_kernel(made, monkeypatch):

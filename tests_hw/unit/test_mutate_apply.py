@@ -81,6 +81,38 @@ def test_a_patch_that_does_not_fit_is_told_in_a_sentence(patched, patch, words):
     assert "X-1" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "patch",
+    [
+        "@@ expression u; @@\n- put(u);\n",
+        "@@ expression u; @@\n- put(u);\n+ get(u);\n",
+        "@@ expression u; @@\n- put(u)\n+ get(u)\n",
+    ],
+)
+def test_a_patch_that_matches_two_neighbours_changes_more_than_one_place(tmp_path, patched, patch):
+    """They are one stretch of lines."""
+    narrow = "@@ @@\nget(...) { ...\n- put(users);\n... }\n"
+    assert "other" in patched(narrow)
+    twice = SOURCE.replace(
+        "\tput(users);\n\treturn 0;\n}\n\nint other", "\treturn 0;\n}\n\nint other"
+    )
+    twice = twice.replace("\tput(users);\n", "\tput(users);\n\tput(users + 1);\n")
+    (tmp_path / "a" / "b.c").write_text(twice)
+    with pytest.raises(HarnessError) as error:
+        patched(patch)
+    assert "removes 2 statements of a/b.c (lines 10), 1 at most expected" in str(error.value)
+    assert "make the pattern narrower" in str(error.value)
+
+
+def test_what_a_patch_leaves_open_may_be_as_much_as_there_is(tmp_path, patched):
+    patched("@@ @@\nget(...) { ...\n- put(users);\n... }\n")
+    block = "\tif (*users) {\n\t\tput(users);\n\t\tput(users);\n\t}\n\treturn 0;\n"
+    (tmp_path / "a" / "b.c").write_text(f"int get(int *users)\n{{\n{block}}}\n")
+    path = tmp_path / "X-1.cocci"
+    path.write_text(f"{HEADER}\n@@ expression e; @@\n- if (e) {{\n- ...\n- }}\n")
+    assert "put" not in apply.applied(mutant.read(path), tmp_path)
+
+
 def test_a_machine_without_coccinelle_is_told_what_to_install(patched, monkeypatch):
     monkeypatch.setattr(tools, "environment", lambda: {"PATH": "/nowhere"})
     with pytest.raises(HarnessError, match="spatch, not installed here: apt-get install"):

@@ -53,6 +53,12 @@ def test_a_header_is_read_for_what_it_says(written):
         ({"device": "mtty, gpu"}, "device is 'gpu'"),
         ({"oracle": "luck"}, "oracle is 'luck'"),
         ({"changes": "0"}, "changes is '0'"),
+        ({"changes": "\u00b2"}, "give the number of changed places"),
+        ({"changes": "\u0663"}, "give the number of changed places"),
+        ({"changes": "9" * 5000}, "give the number of changed places"),
+        ({"class": "x" * 2000}, "x ...': give one of"),
+        ({"promise": "P1\x1b[2J"}, "promise is 'P1\\x1b[2J'"),
+        ({"file": "drivers/vfio/\x00.c"}, "give a .c file"),
         ({"file": "drivers/vfio/vfio.h"}, "give a .c file"),
         ({"file": "../other/vfio_main.c"}, "give a .c file"),
         ({"machine": "toaster"}, "machine is 'toaster'"),
@@ -67,6 +73,8 @@ def test_a_bad_header_is_told_with_its_file(written, changed, words):
         mutant.read(path)
     assert words in str(error.value)
     assert str(path) in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1000
 
 
 def test_a_bad_file_does_not_keep_the_others_from_being_read(written, tmp_path):

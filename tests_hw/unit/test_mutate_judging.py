@@ -1,5 +1,6 @@
 """This file checks how mutants are judged, and what makes a failure a detection."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -96,7 +97,7 @@ def test_what_is_no_test_needs_a_clean_kernel_under_the_same_tests(made, what, c
     class Same(Bench):
         def tried(self, name, modules, order, out, unsound=(), enough=None) -> Verdict:
             found = super().tried(name, modules, order, out, unsound, enough)
-            return clean if enough else found
+            return clean if enough and name == CLEAN else found
 
     bench = Same({"A-1": Verdict("A-1", DETECTED, test=what, tests=9)})
     found = list(judging.verdicts(bench, mutants[:1], kernel, record))[1]
@@ -108,7 +109,7 @@ def test_what_is_no_test_needs_a_clean_kernel_under_the_same_tests(made, what, c
 
 
 @pytest.mark.parametrize(
-    ("clean", "verdict"), [(Verdict(CLEAN, SURVIVED, tests=3), DETECTED), (None, UNCLEAR)]
+    ("clean", "verdict"), [(Verdict(CLEAN, SURVIVED, tests=3, passed=3), DETECTED), (None, UNCLEAR)]
 )
 def test_a_mutant_does_not_boot_when_the_clean_kernel_does(made, clean, verdict):
     mutants, kernel, record = made
@@ -116,7 +117,7 @@ def test_a_mutant_does_not_boot_when_the_clean_kernel_does(made, clean, verdict)
     bench = Bench({CLEAN: clean or dead, "A-1": replace(dead, id="A-1")})
     found = list(judging.verdicts(bench, mutants[:1], kernel, record))[1]
     assert found.verdict == verdict
-    again = [] if clean else [CLEAN]
+    again = ["A-1"] if clean else [CLEAN]
     assert [name for name, _ in bench.asked] == [CLEAN, "A-1", *again]
 
 
@@ -127,3 +128,23 @@ def test_what_fails_on_a_clean_kernel_too_does_not_end_a_trial():
     assert (watch.tests, watch.failed) == (3, None)
     with pytest.raises(trial._Enough):
         watch.take(Result("t.py::test_other", "failed", 1.0))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "verdict", "passed"),
+    [
+        (["skipped", "passed"], SURVIVED, 1),
+        (["skipped", "skipped"], UNCLEAR, 0),
+        (["known", "skipped"], UNCLEAR, 0),
+        (["skipped", "failed"], DETECTED, 0),
+    ],
+)
+def test_where_no_test_passed_nothing_was_seen(verdicts, verdict, passed):
+    """A test that was skipped has looked at nothing, on a mutant or a clean kernel."""
+    watch = trial._Watch(60.0)
+    with contextlib.suppress(trial._Enough):
+        for number, each in enumerate(verdicts):
+            watch.take(Result(f"t.py::test_{number}", each, 1.0))
+    bench = trial.Bench(None, None, "7.3.4 (k)", "7.3.4", (), 60.0)
+    found = bench._verdict("A-1", watch, "")
+    assert (found.verdict, found.tests, found.passed) == (verdict, 2, passed)

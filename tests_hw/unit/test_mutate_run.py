@@ -1,14 +1,13 @@
 """This file checks what a run over mutants takes, records and prints."""
 
 import argparse
-import json
 from pathlib import Path
 
 import pytest
 
 from vfio_hw import cli, guest
 from vfio_hw.errors import HarnessError
-from vfio_hw.mutate import command, corpus, table
+from vfio_hw.mutate import command
 from vfio_hw.mutate.record import (
     BAD,
     CLEAN,
@@ -21,23 +20,9 @@ from vfio_hw.mutate.record import (
     Record,
     Verdict,
 )
-from vfio_hw.run import HARNESS_WRONG, OK, USAGE
+from vfio_hw.run import HARNESS_WRONG, USAGE
 from vfio_hw.vm.kernels import tools
 
-PATCH = """\
-// id: {id}
-// title: made for this test
-// class: lost request
-// promise: P2
-// origin: plausible
-// device: edu
-// oracle: assertion
-// kind: deterministic
-// file: drivers/vfio/vfio_main.c
-
-@@ @@
-- a();
-"""
 GUEST: dict[str, str | int | list[str] | None] = {
     "kernel": "latest",
     "modules": None,
@@ -48,18 +33,6 @@ GUEST: dict[str, str | int | list[str] | None] = {
     "memory": "1G",
 }
 ASKED = Asked(GUEST, "fixtures/mutants", ["A-1"], 60.0, 7, ["tests_hw/race"])
-
-
-@pytest.fixture
-def made(tmp_path):
-    """A corpus of two mutants, and a record."""
-    for name in ("A-1", "B-1"):
-        (tmp_path / f"{name}.cocci").write_text(PATCH.format(id=name))
-    results = tmp_path / "results"
-    results.mkdir()
-    record = Record(results)
-    record.begin(ASKED)
-    return corpus.read(tmp_path)[0], record
 
 
 @pytest.mark.parametrize(
@@ -89,32 +62,6 @@ def test_a_line_that_was_cut_short_costs_itself_only(tmp_path):
     assert [v.id for v in record.read()] == ["A", "C"]
 
 
-def test_the_table_names_who_saw_what_who_was_not_seen_and_who_saw_nothing(made):
-    mutants, record = made
-    record.write(Verdict(CLEAN, SURVIVED, key="0", kernel="7.3.4"))
-    record.write(Verdict("A-1", DETECTED, kernel="7.3.4", test="t.py::test_a[edu]", oracle="leaks"))
-    (record.directory / "clean-0").mkdir()
-    promises = {"t.py::test_a": ["P2"], "t.py::test_b": ["P3"]}
-    event = {"event": "session", "promises": promises}
-    ran = [{"event": "finished", "test": f"{name}[edu]"} for name in promises]
-    promises["t.py::test_c"] = ["P4"]
-    lines = "".join(json.dumps(each) + "\n" for each in (event, *ran))
-    (record.directory / "clean-0" / "events.jsonl").write_text(lines)
-    page = table.lines(mutants, table.gathered([record.directory]))
-    assert "1 of 2 mutants seen." in page
-    assert "On 7.3.4: 1 of 1 that were tried." in page
-    assert "| P2 | 2 | 1 | 1 |" in page
-    assert "| P3 | none | 0 | 0 |" in page
-    assert any(
-        line.startswith("| A-1 | made for this test | t.py::test_a | leaks") for line in page
-    )
-    assert any(line.startswith("| B-1 | P2 |") and line.endswith("not run |") for line in page)
-    assert "* t.py::test_b (P3)" in page
-    assert not any("test_a (" in line or "test_c" in line for line in page)
-    with pytest.raises(HarnessError, match="holds no record"):
-        table.gathered([record.directory / "clean-0"])
-
-
 def resuming(directory: Path, **options) -> argparse.Namespace:
     return argparse.Namespace(resume=directory, rest=[], only=[], **options)
 
@@ -126,19 +73,6 @@ def test_what_an_interrupted_run_was_asked_for_is_gone_on_with(tmp_path):
     assert guest.arguments(args) == GUEST
     assert (args.only, args.budget) == (["A-1"], 60.0)
     assert (args.seed, args.rest) == (7, ["tests_hw/race"])
-
-
-def test_a_bad_file_costs_the_page_only_its_own_mutant(made, tmp_path, capsys):
-    _, record = made
-    record.write(Verdict("A-1", DETECTED, kernel="7.3.4", test="t.py::test_a[edu]"))
-    (tmp_path / "D-1.cocci").write_text("// id: D-1\n")
-    words = ["mutants", "--corpus", str(tmp_path), str(record.directory)]
-    assert cli.main(words) == HARNESS_WRONG
-    page, said = capsys.readouterr()
-    assert "1 of 2 mutants seen." in page
-    assert "D-1.cocci: the header lacks" in said
-    (tmp_path / "D-1.cocci").unlink()
-    assert cli.main(words) == OK
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,13 @@ def test_descriptors_and_mappings_are_told_with_their_owner(tmp_path: Path) -> N
     assert holders(tmp_path) == [*descriptors_held(7, tmp_path), *mapped]
 
 
+def test_a_device_is_held_through_kvm_too(tmp_path: Path) -> None:
+    """KVM keeps a file that was added to its device for VFIO when the user has closed it."""
+    others = {"5": "anon_inode:kvm-vcpu:0", "6": "/dev/kvm"}
+    process_with(tmp_path, 7, {"9": "anon_inode:kvm-vfio", **others}, "")
+    assert holders(tmp_path) == ["pid 7 (qemu) descriptor 9: anon_inode:kvm-vfio"]
+
+
 def test_a_process_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     assert descriptors_held(9, tmp_path) == mappings_held(9, tmp_path) == []
 

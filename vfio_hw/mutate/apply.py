@@ -25,7 +25,7 @@ def applied(mutant: Mutant, source: Path) -> str:
     """The text of the mutant's file in a kernel's source, changed.
 
     :raises HarnessError: no Coccinelle; no such file; a patch that can not be parsed, matches
-        nothing, or changes another number of places than it says.
+        nothing, changes another number of places than it says, or more within one of them.
     """
     ready()
     original = source / mutant.file
@@ -56,6 +56,13 @@ def applied(mutant: Mutant, source: Path) -> str:
             f"{mutant.id}: its patch changes {len(places)} places of {mutant.file} (lines {lines}),"
             f" {mutant.changes} expected: make the pattern narrower, or correct 'changes'"
         )
+    most, removed = _most(mutant), removed_statements(before, after)
+    if most is not None and removed > most:
+        lines = ", ".join(map(str, places))
+        raise HarnessError(
+            f"{mutant.id}: its patch removes {removed} statements of {mutant.file} (lines {lines}),"
+            f" {most} at most expected, so it matches twice in one place: make the pattern narrower"
+        )
     return after
 
 
@@ -73,6 +80,23 @@ def difference(mutant: Mutant, source: Path) -> str:
         lineterm="",
     )
     return "\n".join(lines)
+
+
+def _most(mutant: Mutant) -> int | None:
+    """How many statements the patch may remove; None when it does not say, as with ``- ...``."""
+    own = [line for line in mutant.path.read_text().splitlines() if line.startswith("-")]
+    if any("..." in line for line in own):
+        return None
+    # Where it removes parts of statements only, each line is of one.
+    return mutant.changes * (sum(line.count(";") for line in own) or len(own) or 1)
+
+
+def removed_statements(before: str, after: str) -> int:
+    """How many statements of ``before`` are not in ``after``, or not as they were."""
+    old, new = before.splitlines(), after.splitlines()
+    codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    gone = (line for tag, begin, end, _, _ in codes if tag != "equal" for line in old[begin:end])
+    return sum(line.count(";") for line in gone)
 
 
 def changed_places(before: str, after: str) -> list[int]:

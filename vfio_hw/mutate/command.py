@@ -183,7 +183,7 @@ def _told(verdict: Verdict) -> Verdict:
     if verdict.verdict == DETECTED:
         line += f"[{verdict.oracle}] {verdict.test}\n         | {verdict.text}"
     elif verdict.verdict == SURVIVED:
-        line += f"{verdict.tests} tests passed"
+        line += f"{verdict.passed} of {verdict.tests} tests passed"
     else:
         line += f"{verdict.test} {verdict.text}".strip()
     say(line)

@@ -12,6 +12,8 @@ from vfio_hw.vm.kernels import Kernel
 
 # How often a clean kernel is asked that gives no answer.
 _TIMES = 2
+# What these see may come of what ran before, or of a busy host.
+_OF_BEFORE = ("hang", "leaks", "interrupt")
 
 
 class Control:
@@ -24,18 +26,38 @@ class Control:
         self._bench, self._kernel, self._fresh = bench, kernel, fresh
         self._conditions = {races: bench.conditions(races) for races in (False, True)}
         self._sound = {r: seen.sound_tests(kernel, how) for r, how in self._conditions.items()}
+        self._alone = {
+            r: seen.sound_tests(kernel, f"{how} alone") for r, how in self._conditions.items()
+        }
         self.unsound: set[str] = set()
         """What failed on a clean kernel."""
         self.booted = False
         """Whether the clean kernel has booted in this run, and tests had results there."""
 
-    def take(self, results: Sequence[Result], races: bool) -> None:
-        """Learn from the results of a clean kernel."""
-        failed = {r.test for r in results if r.verdict in ("failed", "known")}
-        self.unsound |= set(filter(is_test, failed))
+    def take(self, results: Sequence[Result], races: bool, *, alone: bool = False) -> None:
+        """Learn from the results of a clean kernel.
+
+        :param alone: whether the first test of all is the only one.
+        """
+        self.drop(results)
         passed = {r.test for r in results if r.verdict == "passed"} - self.unsound
         self._sound[races] |= passed
-        seen.remember_sound(self._kernel, self._conditions[races], passed)
+        conditions = self._conditions[races]
+        seen.remember_sound(self._kernel, conditions, passed)
+        if alone:
+            self._alone[races] |= passed
+            seen.remember_sound(self._kernel, f"{conditions} alone", passed)
+
+    def drop(self, results: Sequence[Result]) -> None:
+        """What fails on a clean kernel is no witness any more, however often it has passed."""
+        self._doubt(_failed(results))
+
+    def _doubt(self, tests: set[str]) -> None:
+        self.unsound |= tests
+        for kept in (*self._sound.values(), *self._alone.values()):
+            kept -= tests
+        for conditions in self._conditions.values():
+            seen.forget_sound(self._kernel, (conditions, f"{conditions} alone"), tests)
 
     def of(self, found: Verdict, order: Order) -> tuple[bool | None, str]:
         """Whether what failed in a trial of this order passes on a clean kernel.
@@ -63,25 +85,34 @@ class Control:
             order,
             self._fresh(f"{CLEAN}-boot"),
             frozenset(self.unsound),
-            enough=lambda _, number: number > 1,
+            enough=lambda result, _: result.verdict == "passed",
         )
         return ran(clean)
 
     def _asked(self, found: Verdict, order: Order) -> tuple[bool | None, str]:
         test = found.test
         if is_test(test):
-            if test in self._sound[order.races]:
+            before = found.oracle in _OF_BEFORE
+            known = (self._alone if before else self._sound)[order.races]
+            if test in known:
                 return True, ""
             out, alone = self._fresh(f"{CLEAN}-test"), Order(tests=(test,), races=order.races)
             modules = self._kernel.modules
             self._bench.tried(CLEAN, modules, alone, out, enough=lambda r, _: r.test == test)
             results = EventLog(out / "events.jsonl").results()
-            self.take(results, order.races)
+            self.take(results, order.races, alone=True)
             if test in self.unsound:
                 return False, ""
             why = f"failed, but whether it passes on a clean kernel could not be seen: see {out}"
-            return test in self._sound[order.races] or None, why
-        # What lies between tests or after them comes of those before it: they all run again.
+            return test in known or None, why
+        # What lies between tests or after them comes of those before it.
+        return self.after_the_same(found, order)
+
+    def after_the_same(self, found: Verdict, order: Order) -> tuple[bool | None, str]:
+        """Whether a clean kernel passes all tests up to what failed, in the same order.
+
+        None when that could not be seen, and a sentence on it.
+        """
         out = self._fresh(f"{CLEAN}-same")
         clean = self._bench.tried(
             CLEAN,
@@ -91,11 +122,23 @@ class Control:
             frozenset(self.unsound),
             enough=lambda _, number: number >= found.tests,
         )
-        if clean.verdict == DETECTED and clean.test == test:
-            self.unsound.add(test)
+        self.drop(EventLog(out / "events.jsonl").results())
+        if clean.verdict == DETECTED and clean.test == found.test:
+            self._doubt({found.test})
             return False, ""
         why = f"failed, but the same tests on a clean kernel did not all pass either: see {out}"
         return clean.verdict == SURVIVED or None, why
+
+
+def failed_clean(directory: Path) -> set[str]:
+    """The tests that have failed in any trial of a clean kernel of a run over mutants."""
+    trials = directory.glob(f"{CLEAN}-*/events.jsonl")
+    return set().union(*(_failed(EventLog(events).results()) for events in trials))
+
+
+def _failed(results: Sequence[Result]) -> set[str]:
+    failed = {r.test for r in results if r.verdict in ("failed", "known")}
+    return set(filter(is_test, failed))
 
 
 def is_test(name: str) -> bool:
@@ -108,6 +151,5 @@ def is_test(name: str) -> bool:
 
 
 def ran(verdict: Verdict) -> bool:
-    """Whether this kernel booted, and had results besides a failure."""
-    failures = verdict.verdict == DETECTED
-    return verdict.verdict in (SURVIVED, DETECTED) and verdict.tests > failures
+    """Whether this kernel booted, and a test passed on it."""
+    return verdict.verdict in (SURVIVED, DETECTED) and verdict.passed > 0

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.mutate import seen, variant
-from vfio_hw.mutate.control import Control, is_test, ran
-from vfio_hw.mutate.mutant import Mutant
+from vfio_hw.mutate.again import Failure, Repeat
+from vfio_hw.mutate.control import Control, failed_clean, is_test, ran
+from vfio_hw.mutate.mutant import Mutant, version
 from vfio_hw.mutate.record import (
     BAD,
     CLEAN,
@@ -34,12 +35,14 @@ _MOST_TRIALS = 10
 def verdicts(
     bench: Bench, mutants: Sequence[Mutant], kernel: Kernel, record: Record
 ) -> Iterator[Verdict]:
-    """Each verdict as it comes. Those in the record stand, unless kernel or mutant have changed.
+    """Each verdict as it comes. Those in the record stand, unless kernel or mutant have changed, or
+    the test that saw the mutant has failed on a clean kernel since.
 
-    A clean kernel comes before the first and then every tenth mutant, with the tests in the order
-    that this mutant gets. A mutant is detected by a test that passes on a clean kernel: one that
-    has not shown that yet, as it is now, has to. When it fails there, it decides nothing here; when
-    it can not be seen whether it passes, the mutant is unclear.
+    A clean kernel comes before the first mutant, on each machine, and then every tenth, with the
+    tests in the order that this mutant gets. A mutant is detected by a test that fails twice on it
+    and passes on a clean kernel: one that has not shown that yet, as it is now, has to. When it
+    fails there, it decides nothing here; when it can not be seen whether it passes, or it does not
+    fail again, the mutant is unclear.
     """
     return _Judging(bench, kernel, record).verdicts(mutants)
 
@@ -49,18 +52,22 @@ class _Judging:
         self._kernel, self._record = kernel, record
         self._own = bench
         self._controls: dict[str, Control] = {}
-        found = [v for v in record.read() if v.verdict in (DETECTED, SURVIVED)]
-        self._done = {(v.id, v.key): v for v in found}
+        found = [v for v in record.read() if v.verdict == DETECTED or _held(v)]
+        doubtful = failed_clean(record.directory)
+        self._done = {(v.id, v.key): v for v in found if v.id == CLEAN or v.test not in doubtful}
 
     def verdicts(self, mutants: Sequence[Mutant]) -> Iterator[Verdict]:
         config = self._kernel.config
         options = settings(config.read_text()) if config else None
         for number, mutant in enumerate(mutants):
-            if number % _CLEAN_EVERY == 0:
+            unfit = mutant.needs and options is not None and mutant.needs not in options
+            tried = not mutant.equivalent and not unfit
+            first = tried and mutant.machine not in self._controls
+            if number % _CLEAN_EVERY == 0 or first:
                 yield self._clean(f"{number} {self._kernel.modules}", mutant)
             if mutant.equivalent:
                 yield Verdict(mutant.id, EQUIVALENT, text=mutant.equivalent)
-            elif mutant.needs and options is not None and mutant.needs not in options:
+            elif unfit:
                 text = f"it takes {mutant.needs} to see it: try --kernel latest-debug"
                 yield Verdict(mutant.id, UNFIT, kernel=self._own.kernel, text=text)
             else:
@@ -93,10 +100,14 @@ class _Judging:
             self._control(mutant),
             self._order(mutant),
         )
+        name = f"{CLEAN}-{key.partition(' ')[0]}"
         if verdict := self._done.get((CLEAN, key)):
             control.booted |= ran(verdict)
+            for each in (name, f"{name}-again-*"):
+                for events in self._record.directory.glob(f"{each}/events.jsonl"):
+                    control.drop(EventLog(events).results())
             return verdict
-        out = self._fresh(f"{CLEAN}-{key.partition(' ')[0]}")
+        out = self._fresh(name)
         verdict = replace(bench.tried(CLEAN, self._kernel.modules, order, out), key=key)
         control.booted |= ran(verdict)
         control.take(EventLog(out / "events.jsonl").results(), order.races)
@@ -110,6 +121,7 @@ class _Judging:
             verdict = Verdict(mutant.id, BAD, kernel=self._own.kernel, text=str(error))
         else:
             verdict = self._judged(mutant, made)
+        verdict = replace(verdict, version=version(mutant))
         self._record.write(verdict)
         return verdict
 
@@ -122,13 +134,17 @@ class _Judging:
             if found.verdict != DETECTED:
                 break
             sound, why = control.of(found, order)
+            if sound is False:
+                continue
             if sound:
-                if is_test(found.test):
-                    seen.remember(mutant.id, found.test)
-                break
-            if sound is None:
-                found = replace(found, verdict=UNCLEAR, text=why)
-                break
+                repeat = Repeat(bench, self._kernel, control, self._fresh)
+                how, why = repeat.of(Failure(mutant, made, found, order, out))
+                found = replace(found, again=how)
+            if why:
+                found = replace(found, verdict=UNCLEAR, text=f"{why}; it had said: {found.text}")
+            elif is_test(found.test):
+                seen.remember(mutant.id, found.test)
+            break
         else:
             text = f"fails on a clean kernel too, as {_MOST_TRIALS - 1} before it: see why first"
             found = replace(found, verdict=UNCLEAR, text=text)
@@ -139,6 +155,11 @@ class _Judging:
         names = (name, *(f"{name}-again-{number}" for number in range(1, 1000)))
         every = (self._record.directory / each for each in names)
         return next(directory for directory in every if not directory.exists())
+
+
+def _held(verdict: Verdict) -> bool:
+    """Whether tests passed, and none failed."""
+    return verdict.verdict == SURVIVED and verdict.passed > 0
 
 
 def _ways(file: str) -> tuple[str, ...]:

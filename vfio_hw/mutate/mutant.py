@@ -3,12 +3,14 @@
 The keys are explained in fixtures/mutants/README.md.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from vfio_hw import order
 from vfio_hw.errors import HarnessError
+from vfio_hw.host.text import printable
 from vfio_hw.vm.topology import topologies
 
 CLASSES = (
@@ -41,6 +43,9 @@ ORACLES = ("assertion", "kernel log", "leaks", "hang", "panic", "kmemleak")
 
 _ID = re.compile(r"[A-Z0-9]+-[0-9]+")
 _CONFIG = re.compile(r"CONFIG_[A-Z0-9_]+")
+_LONGEST = 60  # characters of a bad value that are told
+_COUNT = re.compile(r"[1-9][0-9]{0,2}")
+_FILE = re.compile(r"[A-Za-z0-9_/.-]+\.c")
 _LINE = re.compile(r"//\s*([a-z]+):\s*(\S.*?)\s*")
 _FUNCTION = re.compile(r"^(\w+)\(", re.MULTILINE)
 _REQUIRED = ("id", "title", "class", "promise", "origin", "device", "oracle", "kind", "file")
@@ -69,6 +74,11 @@ class Mutant:
     about: str  # what it says of itself, and the names of the functions that it changes
 
 
+def version(mutant: Mutant) -> str:
+    """A digest of its file, header and all: what was seen of another version says nothing of it."""
+    return hashlib.sha256(mutant.path.read_bytes()).hexdigest()[:16]
+
+
 def read(path: Path) -> Mutant:
     """The mutant in a file.
 
@@ -84,8 +94,10 @@ def read(path: Path) -> Mutant:
             f"{path}: the header lacks {', '.join(missing)}: add a line such as '// {missing[0]}:'"
         )
     changes = fields.get("changes", "1")
-    if not changes.isdigit() or int(changes) < 1:
-        raise HarnessError(f"{path}: changes is '{changes}': give the number of changed places")
+    if not _COUNT.fullmatch(changes):
+        raise HarnessError(
+            f"{path}: changes is '{_short(changes)}': give the number of changed places, 1 to 999"
+        )
     return Mutant(
         id=_identity(path, fields["id"]),
         title=fields["title"],
@@ -118,24 +130,32 @@ def _header(path: Path, text: str) -> dict[str, str]:
         if found is None or key not in _REQUIRED + _OPTIONAL or key in fields:
             known = ", ".join(_REQUIRED + _OPTIONAL)
             raise HarnessError(
-                f"{path}: '{line}' is no line of a header: once each, '// key: value' of {known}"
+                f"{path}: '{_short(line)}' is no line of a header: once each, '// key: value' of"
+                f" {known}"
             )
         fields[key] = found[2]
     return fields
 
 
+def _short(value: str) -> str:
+    """A value as it can be told in a sentence, whatever it is."""
+    return printable(value if len(value) <= _LONGEST else f"{value[:_LONGEST]} ...")
+
+
 def _identity(path: Path, value: str) -> str:
     # It becomes the name of a directory.
     if not _ID.fullmatch(value):
-        raise HarnessError(f"{path}: id is '{value}': give letters, a dash and a number, as DEV-01")
+        raise HarnessError(
+            f"{path}: id is '{_short(value)}': give letters, a dash and a number, as DEV-01"
+        )
     if value != path.stem:
-        raise HarnessError(f"{path}: id is '{value}' and the file another: make them equal")
+        raise HarnessError(f"{path}: id is '{_short(value)}' and the file another: make them equal")
     return value
 
 
 def _one_of(path: Path, key: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
-        raise HarnessError(f"{path}: {key} is '{value}': give one of {', '.join(allowed)}")
+        raise HarnessError(f"{path}: {key} is '{_short(value)}': give one of {', '.join(allowed)}")
     return value
 
 
@@ -150,11 +170,15 @@ def _machine(path: Path, value: str) -> str:
 
 def _option(path: Path, value: str) -> str:
     if value and not _CONFIG.fullmatch(value):
-        raise HarnessError(f"{path}: needs is '{value}': give one option, such as CONFIG_KASAN")
+        raise HarnessError(
+            f"{path}: needs is '{_short(value)}': give one option, such as CONFIG_KASAN"
+        )
     return value
 
 
 def _source_file(path: Path, value: str) -> str:
-    if not value.endswith(".c") or value.startswith("/") or ".." in Path(value).parts:
-        raise HarnessError(f"{path}: file is '{value}': give a .c file from the top of the kernel")
+    if not _FILE.fullmatch(value) or value.startswith("/") or ".." in Path(value).parts:
+        raise HarnessError(
+            f"{path}: file is '{_short(value)}': give a .c file from the top of the kernel"
+        )
     return value

@@ -21,10 +21,11 @@ BAD, UNFIT, EQUIVALENT = "bad", "unfit", "equivalent"
 class Verdict:
     """What became of a mutant, or of a clean kernel that was slipped in.
 
-    ``detected``: a test failed that passes on a clean kernel. ``survived``: none did, in the time
-    there was. ``unclear``: the harness itself failed, or a clean kernel gave no answer. ``bad``: it
-    does not apply or compile, or could not be loaded. ``unfit``: this kernel lacks what it takes to
-    see it. ``equivalent``: nobody can see it.
+    ``detected``: a test failed, and again when it was repeated, that passes on a clean kernel.
+    ``survived``: none did, in the time there was, and some passed. ``unclear``: the harness itself
+    failed, no test passed, one failed once only, or a clean kernel gave no answer. ``bad``: it does
+    not apply or compile, or could not be loaded. ``unfit``: this kernel lacks what it takes to see
+    it. ``equivalent``: nobody can see it.
     """
 
     id: str
@@ -35,10 +36,17 @@ class Verdict:
     oracle: str = ""
     text: str = ""
     seconds: float = 0.0
-    """From power-on to the verdict."""
+    """From power-on to the failure, or to the end."""
     build_seconds: float = 0.0
     tests: int = 0
-    """How many tests had run by then."""
+    """How many results there were by then, also of tests that were skipped."""
+    passed: int = 0
+    """How many tests had passed by then: without one nothing was seen."""
+    version: str = ""
+    """Of the mutant: :func:`vfio_hw.mutate.mutant.version`."""
+    again: str = ""
+    """How a detection is known to be no accident: the test failed once more ``alone`` or ``after
+    the same tests``, did so ``earlier``, or the kernel reported the mutant's code ``by name``."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from vfio_hw.report.known import Known
 from vfio_hw.session import PROJECT
 from vfio_hw.vm.kernels import Kernel
 
-_SEEN, _SOUND = "seen.json", "sound.json"
+_SEEN, _SOUND, _REPEATED = "seen.json", "sound.json", "repeated.json"
 # The harness is made of these; .cdef and .h describe structs, .c runs races and the guest's init.
 _SOURCES = (".py", ".c", ".h", ".cdef")
 
@@ -30,15 +30,45 @@ def remember(mutant: str, test: str) -> None:
 
 def sound_tests(kernel: Kernel, conditions: str) -> set[str]:
     """The tests that have passed on this kernel, clean, as they and the harness are now."""
-    passed = _all(_SOUND).get(_name(kernel, conditions), {})
-    now = _digests(passed)
-    return {test for test, digest in passed.items() if digest == now[test]}
+    return _as_now(_all(_SOUND).get(_name(kernel, conditions), {}))
 
 
 def remember_sound(kernel: Kernel, conditions: str, tests: Iterable[str]) -> None:
     """These tests have passed on this kernel, clean, under these conditions."""
     with _changed(_SOUND) as sound:
         sound.setdefault(_name(kernel, conditions), {}).update(_digests(tests))
+
+
+def forget_sound(kernel: Kernel, conditions: Iterable[str], tests: Iterable[str]) -> None:
+    """These tests have failed on this kernel, clean: that they passed says nothing any more."""
+    names, tests = [_name(kernel, each) for each in conditions], set(tests)
+    kept = _all(_SOUND)
+    if not any(tests & kept.get(name, {}).keys() for name in names):
+        return
+    with _changed(_SOUND) as sound:
+        for name in names:
+            for test in tests & sound.get(name, {}).keys():
+                del sound[name][test]
+
+
+def repeated_tests(conditions: str) -> set[str]:
+    """The tests that have failed once more when they were asked to, as they are now.
+
+    :param conditions: with the key of the mutant and its kernel.
+    """
+    return _as_now(_all(_REPEATED).get(conditions, {}))
+
+
+def remember_repeated(conditions: str, test: str) -> None:
+    """This test fails under these conditions as often as it is asked to."""
+    with _changed(_REPEATED) as repeated:
+        repeated.setdefault(conditions, {}).update(_digests([test]))
+
+
+def _as_now(digests: dict[str, str]) -> set[str]:
+    """The tests that have not changed since, nor the harness."""
+    now = _digests(digests)
+    return {test for test, digest in digests.items() if digest == now[test]}
 
 
 def _name(kernel: Kernel, conditions: str) -> str:

@@ -41,6 +41,7 @@ class _Watch:
     failed: Result | None = None
     errors: list[Result] = field(default_factory=list)
     tests: int = 0
+    passed: int = 0
     seconds: float = 0.0
 
     def take(self, result: Result) -> None:
@@ -48,6 +49,7 @@ class _Watch:
         self.seconds = now - self.began
         self.first = self.first or now
         self.tests += 1
+        self.passed += result.verdict == "passed"
         if result.verdict == "failed" and result.test not in self.unsound:
             self.failed = result
             raise _Enough
@@ -146,6 +148,7 @@ class Bench:
             kernel=self.kernel,
             seconds=round(watch.seconds, 1),
             tests=watch.tests,
+            passed=watch.passed,
         )
         if failed := watch.failed:
             title = failed.findings[0] if failed.findings else _first_line(failed.text)
@@ -156,6 +159,9 @@ class Bench:
             text = why or _first_line(watch.errors[0].text)
             test = watch.errors[0].test if watch.errors else ""
             return replace(verdict, verdict=UNCLEAR, test=test, text=text)
+        if not watch.passed:
+            text = f"none of {watch.tests} tests passed, nor did one fail: none looked at anything"
+            return replace(verdict, verdict=UNCLEAR, text=text)
         return verdict
 
 

@@ -52,6 +52,12 @@ def key_of(mutant: Mutant, kernel: Kernel) -> str:
     return digest.hexdigest()[:16]
 
 
+def source(mutant: Mutant, kernel: Kernel) -> str:
+    """The text of the mutant's file, unchanged; empty without that file."""
+    file = source_of(objects_of(kernel)) / mutant.file
+    return file.read_text(errors="replace") if file.is_file() else ""
+
+
 def provide(mutant: Mutant, kernel: Kernel) -> Variant:
     """The variant of a kernel that has the mutant.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from vfio_hw.errors import HarnessError
 from vfio_hw.oracle.finding import Finding
 from vfio_hw.oracle.hangs import Hangs
 from vfio_hw.oracle.iommu_faults import Faults
@@ -23,6 +24,7 @@ class Oracles:
         self._hangs, self._leaks = Hangs(), Leaks(alone=alone)
         self._log = KernelLog(since_boot=alone)
         self._kmemleak = Kmemleak()
+        self._told = ""
 
     def before(self, test: str, *, faults: Faults = Faults.NONE) -> None:
         """The test of this name is about to begin; ``faults``: of an IOMMU, that it declares."""
@@ -40,10 +42,15 @@ class Oracles:
 
         :param of: the PCI address of the device whose faults are declared.
         :param each: "read", "write": a fault of each must come; empty: one, whichever.
+        :raises HarnessError: a part of the kernel that looks for faults has ceased to; told once.
         """
         hanging = self._hangs.after()
         leaking = [] if hanging else self._leaks.after()
-        return hanging + leaking + self._log.after(faults=faults, of=of, each=each)
+        found = hanging + leaking + self._log.after(faults=faults, of=of, each=each)
+        if not found and self._log.silenced != self._told:
+            self._told = self._log.silenced
+            raise HarnessError(self._told)
+        return found
 
     def scan_memory(self, whose: str, *, last: bool) -> dict[str, list[Finding]]:
         """Memory that was lost, by whose tests; takes seconds where the kernel can tell.

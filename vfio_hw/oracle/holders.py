@@ -12,8 +12,8 @@ from vfio_hw.host.sysfs import attribute
 from vfio_hw.host.tables import descriptors, mappings
 from vfio_hw.host.text import printable
 
-_HELD = re.compile(r"(?:anon_inode:\[?(?:vfio|iommufd)|/dev/(?:vfio/|iommu$)).*")
-
+# KVM's device for VFIO keeps each file open that was added to it: virt/kvm/vfio.c.
+_HELD = re.compile(r"(?:anon_inode:\[?(?:vfio|iommufd|kvm-vfio)|/dev/(?:vfio/|iommu$)).*")
 
 _PATIENCE, _WHOLE = 2.0, 10.0  # seconds for one process, and for all of them
 

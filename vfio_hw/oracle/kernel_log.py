@@ -12,7 +12,7 @@ from pathlib import Path
 from vfio_hw.errors import HarnessError
 from vfio_hw.oracle.finding import Finding
 from vfio_hw.oracle.iommu_faults import Faults, iommu_faults, reached_by, unreported
-from vfio_hw.oracle.splats import Splat, splats
+from vfio_hw.oracle.splats import Splat, splats, without_stamp
 
 KMSG = Path("/dev/kmsg")
 
@@ -28,6 +28,8 @@ _QUIET = (
 )
 _LONGEST_REPORT = 3.0
 _PAUSE = 0.005
+# Source: debug_objects_oom() in lib/debugobjects.c.
+_SILENCED = re.compile(r"ODEBUG: Out of memory")
 _ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 
 
@@ -77,6 +79,8 @@ class KernelLog:
         self._earlier: list[Finding] = []
         self._lines: list[str] = []  # read, and not yet judged
         self._faults_at: list[float] = []
+        self.silenced = ""
+        """Why the kernel reports some faults no more, where it has said so."""
 
     def close(self) -> None:
         """The log is not needed any more."""
@@ -140,6 +144,11 @@ class KernelLog:
             self._read_on()
         lines, self._lines = self._lines, []
         lost, self._lost = self._lost, 0
+        if any(map(_SILENCED.match, map(without_stamp, lines))):
+            self.silenced = (
+                "debug objects have switched themselves off for want of memory, and what they would"
+                " have seen from here on is not: give the machine more memory"
+            )
         reached = iommu_faults(lines)
         self._faults_at = self._recent() + [time.monotonic()] * len(reached)
         faults = [fault for fault in reached if of is None or reached_by(fault.text) != of]

@@ -106,6 +106,11 @@ RULES = (
     ),
     _rule(r"INFO: (?P<what>trying to register non-static key)", "INFO: {what} in {function}"),
     _rule(r"(?P<what>sysfs: cannot create duplicate filename)", "{what} in {function}"),
+    _rule(
+        r"kobject: kobject (?:'.*' )?\(\S+\): (?P<what>tried to init an initialized object"
+        r"|tried to add an uninitialized object|must have a ktype|invalid kobject pointer)",
+        "kobject: {what} in {function}",
+    ),
     _rule(r"kmemleak: \d+ new suspected memory leaks", "kmemleak: new suspected memory leaks"),
     _rule(r"irq \d+: (?P<what>nobody cared)", "irq: {what}"),
     _rule(r"(?P<what>iommufd: Time out waiting for iommufd object)", "{what}"),

@@ -27,7 +27,7 @@ _SERVANT = re.compile(
     r"|usercopy|copy_(?:to|from)_user|nmi_|trigger_|rcu_|asm_(?:exc|sysvec)|sysvec_|exc_|warn$"
     r"|handle_bug|static_call|srcu_|synchronize_|flush_work|preempt|irqentry|common_interrupt"
     r"|resched|sched_show|unwind|arch_stack|stack_trace|object_err|end_report|hrtimer|timer|tick|sysfs_|kobject_"
-    r"|device_(?:add|create))"
+    r"|device_(?:add|create|init))"
 )
 
 
