@@ -7,6 +7,7 @@ from pathlib import Path
 from vfio_hw.errors import HarnessError, KernelRefused
 from vfio_hw.host import sysfs
 from vfio_hw.host.blocking import write_with_deadline
+from vfio_hw.host.reading import read
 from vfio_hw.host.sysfs import attribute, names_in, write
 
 BUSES = Path("/sys/class/pci_bus")
@@ -37,7 +38,7 @@ def rescan_bus_of(
         write_with_deadline(bus / "rescan", "1", deadline)
         own = pci / "devices" / address / "driver_override"
         # Now, as a driver's module that is loaded takes whatever it may.
-        if override and own.exists() and attribute(own) != override:
+        if override and own.exists() and read(own) != override:
             write_with_deadline(own, f"{override}\n", deadline)
     for other in sorted({*names_in(pci / "devices")} - {*before, address}):
         # What somebody else had removed is no device of ours, and its driver is not taken away.
