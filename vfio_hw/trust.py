@@ -24,8 +24,8 @@ def must_be_ours(path: Path, what: str, instead: str) -> None:
     # The way to the directory is looked at below, with the links there.
     for each, status in ((path.parent, path.parent.stat()), (path, path.lstat())):
         ours, whose = status.st_uid in (0, os.geteuid()), f"user {status.st_uid}"
-        if not ours or _open_to_others(status):
-            mode = stat.filemode(status.st_mode)
+        if not ours or _open_to_others(each, status):
+            mode = _mode(each, status)
             remedy = instead if ours else f"go on as {whose}, or {instead}"
             raise HarnessError(
                 f"{each} is not this user's alone, so {what} may be somebody else's"
@@ -51,8 +51,8 @@ def led_by_others(path: Path) -> str | None:
             return f"{each} belongs to user {status.st_uid}"
         # Of a link the mode says nothing.
         kept = stat.S_ISLNK(status.st_mode) or status.st_mode & stat.S_ISVTX
-        if _open_to_others(status) and not kept:
-            return f"{each} can be written to by others ({stat.filemode(status.st_mode)})"
+        if _open_to_others(each, status) and not kept:
+            return f"{each} can be written to by others ({_mode(each, status)})"
     return None
 
 
@@ -76,12 +76,29 @@ def _way(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
             return
 
 
-def _open_to_others(status: os.stat_result) -> bool:
+def _open_to_others(path: Path, status: os.stat_result) -> bool:
     if _CODE.stat().st_mode & 0o002:
         return False  # so is the code, as all is on some shared file systems
     if status.st_mode & 0o002:
         return True
-    return bool(status.st_mode & 0o020) and status.st_gid not in _groups()
+    if not status.st_mode & 0o020:
+        return False
+    # Those bits say the most that any of an access control list may do then: acl(5).
+    acl = _acl(path)
+    return status.st_gid not in _groups() if acl is None else acl != _acl(_CODE)
+
+
+def _acl(path: Path) -> bytes | None:
+    """Its access control list; None: it has none."""
+    try:
+        return os.getxattr(path, "system.posix_acl_access")
+    except OSError:
+        return None
+
+
+def _mode(path: Path, status: os.stat_result) -> str:
+    """As ls(1) tells it."""
+    return stat.filemode(status.st_mode) + ("" if _acl(path) is None else "+")
 
 
 def _groups() -> set[int]:

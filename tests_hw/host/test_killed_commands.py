@@ -14,6 +14,9 @@ import time
 import pytest
 
 from vfio_hw.cli import main
+from vfio_hw.here import earlier
+from vfio_hw.host import sysfs
+from vfio_hw.host.binding import set_driver_override
 from vfio_hw.host.journals import ENDING
 from vfio_hw.host.lock import machine_locked
 from vfio_hw.host.process import of_family, tasks
@@ -64,6 +67,34 @@ def test_a_killed_command_is_undone(command, life, given_back, card, shared, wor
         life.ended(child)
         put_back += given_back() > 0
     assert put_back, "no kill came while something was changed"
+
+
+def test_what_a_killed_unbind_has_set_for_a_moment_is_undone(command, life, state, before, card):
+    """The override names the old driver while that is given back, which nobody has wanted."""
+    set_driver_override(card, "vfio-pci")
+    try:
+        assert command("bind", card)[0] == 0
+
+        class Kills:
+            def before(self, path, text):
+                if path.name == "drivers_probe":
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            def after(self, token, *, made):
+                pass
+
+        def unbinds():
+            sysfs.keepers.append(Kills())
+            main(["unbind", card.address])
+
+        assert life.ended(life.forked(unbinds)) == signal.SIGKILL
+        with machine_locked(state, life.PATIENCE):
+            assert (card.driver, card.driver_override) == (None, "e1000e")
+            said = [str(each) for each in earlier.undone(state)]
+        assert (card.driver, card.driver_override) == ("e1000e", "vfio-pci"), said
+        assert state.names(ENDING) == [], said
+    finally:
+        set_driver_override(card, None)
 
 
 def test_a_killed_run_is_undone(state, tmp_path, given_back, edu):

@@ -1,6 +1,7 @@
 """This file checks that one test at a time has a device, whichever user's, and who that is."""
 
 import contextlib
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -119,6 +120,24 @@ def test_who_only_looks_into_the_directory_is_not_named(place, device):
         said = taken(device, place / "other")
     state.close()
     assert f"is held by pid {os.getpid()} (" in said and f"pid {child} " not in said
+
+
+def test_who_has_it_is_told_without_a_look_at_what_else_he_has_open(place, monkeypatch):
+    """A file of a dead server keeps who asks for its status waiting for ever."""
+    seen, file = [], place / "lock"
+    file.touch()
+
+    def life(ready) -> None:
+        fcntl.flock(os.open(file, os.O_RDWR), fcntl.LOCK_EX)
+        ready()
+
+    real = Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **words: [seen.append(path), real(path)][1])
+    with forked(life) as child, file.open() as own, file.open() as other:
+        assert flock.has_open(child, own.fileno())
+        assert not flock.has_open(os.getpid(), other.fileno())
+        assert flock._takers(own.fileno()) == {child}
+    assert not [path for path in seen if "/fd/" in str(path)]
 
 
 @as_root

@@ -71,10 +71,13 @@ def test_no_driver_has_it_before_its_override_is_set(buses, writes):
     ]
 
 
-def test_a_bus_that_probes_nothing_by_itself_does_not_after(buses):
+def test_a_bus_that_probes_nothing_by_itself_does_not_after(buses, writes):
+    """Nor is anything offered to a driver that somebody else has left without one."""
     (buses["pci"] / "drivers_autoprobe").write_text("0\n")
     rescan_bus_of(OURS, 5.0, **buses)
+    assert (buses["pci"] / "devices" / THEIRS).is_dir() and ("rescan", "1", "0") in writes
     assert (buses["pci"] / "drivers_autoprobe").read_text() == "0\n"
+    assert (buses["pci"] / "drivers_probe").read_text() == ""
 
 
 def test_a_bus_probes_again_when_it_could_not_be_looked_at(buses):

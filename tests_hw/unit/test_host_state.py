@@ -126,7 +126,10 @@ def test_a_child_that_was_given_the_lock_has_it(place, monkeypatch):
     state.close()
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "99999", "{}", "{own}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "-1", "99999", "9999999999", pytest.param("9" * 5000, id="long"), "{}", "{own}"],
+)
 def test_the_environment_alone_gives_nobody_the_lock(place, monkeypatch, text):
     """Neither while nobody has it, nor a file of it that was opened apart."""
     state = State(place)

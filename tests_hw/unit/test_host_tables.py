@@ -135,3 +135,43 @@ def test_a_thread_that_ends_meanwhile_hides_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "names_in", names)
     assert [each.target for each in tables.descriptors(7, tmp_path)] == [NODE]
     assert asked == [8, 9]
+
+
+@pytest.fixture
+def threads(tmp_path):
+    """A process whose first thread has ended, and threads with these states."""
+
+    def made(states: str) -> list[Path]:
+        process = tmp_path / "proc/7"
+        found = []
+        for tid, state in enumerate(f"Z{states}", 7):
+            thread = process / "task" / str(tid)
+            (thread / "fd").mkdir(parents=True)
+            (thread / "maps").write_text("")
+            (thread / "stat").write_text(f"{tid} (x) {state} 1 1\n")
+            found.append(thread)
+        (process / "stat").write_text("7 (x) Z 1 1\n")
+        return found
+
+    return made
+
+
+@pytest.mark.parametrize("listed", [[], [1]], ids=["all-ended-before", "one-ended-meanwhile"])
+@pytest.mark.parametrize("look", [tables.descriptors, tables.mappings])
+def test_who_lives_and_could_not_be_looked_at_has_not_told(threads, monkeypatch, look, listed):
+    """Every time the threads that were listed have ended, and another one lives."""
+    there = threads("XS")
+    monkeypatch.setattr(tables, "tables", lambda *_: [there[each] for each in listed])
+    root = there[0].parents[3]
+    with pytest.raises(OSError, match="end faster"):
+        look(7, root)
+    (there[2] / "stat").write_text("9 (x) X 1 1\n")
+    assert look(7, root) == []
+
+
+def test_a_process_that_did_not_tell_is_silent(threads, monkeypatch):
+    there = threads("S")
+    monkeypatch.setattr(tables, "tables", lambda *_: [])
+    opened, silent = openings(there[0].parents[3])
+    assert opened == [] and [each.pid for each in silent] == [7]
+    assert silent[0].why == "(its threads end faster than they can be looked at)"

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,6 +52,31 @@ def test_nor_below_it_in_a_directory_of_our_own(home: Callable[..., Path]) -> No
     (ours := home(user=OTHER) / "ours").mkdir()
     with pytest.raises(HarnessError, match="home belongs to user 4242"):
         session.results_directory(ours / "x")
+
+
+def acl(user: int) -> bytes:
+    """Who has the file, this user, and its group in name only may write. Source: acl(5)."""
+    nobody = 0xFFFFFFFF
+    entries = ((1, 7, nobody), (2, 7, user), (4, 5, nobody), (16, 7, nobody), (32, 5, nobody))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in entries)
+
+
+@pytest.fixture
+def shared_by_acl(home: Callable[..., Path]) -> Path:
+    """A directory whose group is ours alone, and in which another user may write."""
+    there = home()
+    os.setxattr(there, "system.posix_acl_access", acl(OTHER))
+    assert there.stat().st_mode & 0o022 == 0o020
+    return there
+
+
+def test_nor_where_an_access_control_list_lets_another_user_write(shared_by_acl: Path) -> None:
+    with pytest.raises(HarnessError, match=r"home can be written to by others \(drwxrwxr-x\+\)"):
+        session.results_directory(shared_by_acl / "x")
+    file = shared_by_acl / "record"
+    file.touch()
+    with pytest.raises(HarnessError, match=r"home is not this user's alone.*drwxrwxr-x\+"):
+        trust.must_be_ours(file, "it", "go")
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o757])

@@ -9,7 +9,7 @@ import re
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,8 @@ _LOOP_GET_STATUS64 = 0x4C05
 _LOOP_INFO64, _LOOP_INFO64_SIZE = struct.Struct("=QQQ"), 232
 # Source: Documentation/target/scripts.rst; fileio says "File: ", iblock "UDEV PATH: ".
 _TARGET_PATH = re.compile(r"(?:UDEV PATH|File): (\S+)")
-_PATIENCE, _WHOLE = 2.0, 10.0  # seconds for one loop device, and for all of them
+_PATIENCE, _WHOLE = 2.0, 10.0  # seconds for one loop device, or path, and for all of them
+_NOTHING, _OTHER = "(nothing)", "no node"
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,38 @@ def backed(root: Path = Path("/")) -> list[Backed]:
     return [*_loops(root), *_exports(root)]
 
 
-def node_at(path: str, root: Path = Path("/")) -> Node | None:
-    """The node that this path leads to, None when it leads to none."""
+def nodes_at(paths: Iterable[str], root: Path = Path("/")) -> dict[str, Node]:
+    """The nodes that these paths lead to; those that lead to none, or do not answer, are left out.
+
+    Any user may have chosen a path, to where it hangs who looks.
+    """
+    asked = list(dict.fromkeys(paths))
+    found = zip(asked, _looked_at(asked, root), strict=True)
+    return {path: node for path, answer in found if (node := _node(answer)) is not None}
+
+
+def _looked_at(paths: Sequence[str], root: Path) -> list[str]:
+    """What is at each path: a node, something else; in brackets that nobody knows."""
+    questions: list[Callable[[], str]] = [partial(_look, path, root) for path in paths]
+    return answers(questions, patience=_PATIENCE, end=time.monotonic() + _WHOLE)
+
+
+def _look(path: str, root: Path) -> str:
     try:
         status = (root / path.lstrip("/")).stat()
-    except (OSError, ValueError):
-        return None
+    except ValueError:
+        return _NOTHING
     if not (stat.S_ISBLK(status.st_mode) or stat.S_ISCHR(status.st_mode)):
-        return None
+        return _OTHER
     kind = "b" if stat.S_ISBLK(status.st_mode) else "c"
-    return kind, os.major(status.st_rdev), os.minor(status.st_rdev)
+    return f"{kind} {os.major(status.st_rdev)} {os.minor(status.st_rdev)}"
+
+
+def _node(answer: str) -> Node | None:
+    if answer == _OTHER or answer.startswith("("):
+        return None
+    kind, major, minor = answer.split()
+    return kind, int(major), int(minor)
 
 
 def _loops(root: Path) -> Iterator[Backed]:
@@ -116,13 +139,13 @@ def _exports(root: Path) -> Iterator[Backed]:
 
 def _on(each: Backed, root: Path) -> Iterator[Backed]:
     """With its node, by the path; none when the path leads to a file."""
-    path = root / each.path.lstrip("/")
-    found = node_at(each.path, root)
+    (answer,) = _looked_at([each.path], root)
+    found = _node(answer)
     if found is None:
         # The node of a disk may have been taken away, or be of another mount namespace.
         name = each.path.removesuffix(" (deleted)").rpartition("/dev/")[2].replace("/", "!")
         numbers = node(root / "sys/class/block" / name)
         found = None if numbers is None else ("b", *numbers)
-    if found is None and path.exists():
+    if found is None and answer == _OTHER:
         return
     yield Backed(each.rule, each.text, each.path, found, each.disk)

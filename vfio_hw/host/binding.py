@@ -11,6 +11,7 @@ from vfio_hw.host.lock import device_locked
 from vfio_hw.host.pci import PciFunction, is_vfio
 
 _POLL = 0.002
+_AFTER_A_HANG = 2.0  # seconds
 #: Seconds more, for each virtual function that is made.
 FOR_EACH_VIRTUAL = 1.0
 
@@ -148,6 +149,28 @@ def set_driver_override(function: PciFunction, driver: str | None, deadline: flo
     write_with_deadline(function.path / "driver_override", f"{driver or ''}\n", deadline)
 
 
+@contextlib.contextmanager
+def with_override(
+    function: PciFunction, override: str | None, deadline: float = 10.0
+) -> Iterator[None]:
+    """After what is done inside, the function has this override, however that ends.
+
+    When the kernel did not come back from it, an older kernel does not come back from this either:
+    that is tried for a moment then, and the journal has it.
+    """
+    silence: list[type[KernelSplat]] = []
+    try:
+        yield
+    except KernelSplat as splat:
+        if splat.oracle == "hang":
+            deadline, silence = min(deadline, _AFTER_A_HANG), [KernelSplat]
+        raise
+    finally:
+        with contextlib.suppress(*silence):
+            if function.override_within(deadline) != override:
+                set_driver_override(function, override, deadline)
+
+
 def _restore(
     function: PciFunction, driver: str | None, override: str | None, deadline: float
 ) -> None:
@@ -159,11 +182,8 @@ def _restore(
             f"{wanted} could not be restored: it left the bus while it was lent, rescan the bus"
         )
     try:
-        try:
+        with with_override(function, override, deadline):
             rebind(function, driver, deadline)
-        finally:
-            if function.driver_override != override:
-                set_driver_override(function, override, deadline)
     except HarnessError as error:
         error.add_note(f"{wanted} could not both be restored")
         raise

@@ -101,7 +101,8 @@ class Departed:
         elif "kept" in line:
             target = _named(line["kept"])
             records.pop(target, None)
-            records[target] = Record(str(line["old"]), str(line["identity"]))
+            record = Record(str(line["old"]), str(line["identity"]), unwanted="unwanted" in line)
+            records[target] = record
         elif "returned" in line:
             record, value = records[_named(line["returned"])], line["value"]
             record.identity, record.pending = str(line["identity"]), []

@@ -4,17 +4,22 @@ import contextlib
 import fcntl
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
 from vfio_hw.host.openers import openings
 from vfio_hw.host.process import process_state, processes
+from vfio_hw.host.questions import answers
 from vfio_hw.host.sysfs import lines_of, names_in
 from vfio_hw.host.tables import tables
 from vfio_hw.host.text import printable
 
 _POLL = 0.05
 _LOCKS = Path("/proc/locks")
+_OWN, _MOUNTS = Path("/proc/self/fdinfo"), Path("/proc/self/mountinfo")
+_PATIENCE, _WHOLE = 0.5, 10.0  # seconds for one process, and for all of them
+_HAS = "has"
 
 
 def take(lock: int, patience: float, what: str) -> None:
@@ -51,8 +56,21 @@ def is_same(first: os.stat_result, second: os.stat_result) -> bool:
 
 
 def has_open(pid: int, lock: int) -> bool:
-    """Whether the process has the file of the lock open, as far as it is ours to see."""
-    return bool(_descriptors_of(pid, lock))
+    """Whether the process has the file open whose lock this is, by which the lock is held.
+
+    As far as it is ours to see. What else it has open is not touched, where a dead server would
+    not answer. Source: Documentation/filesystems/proc.rst, fdinfo, where such a descriptor has a
+    line "lock:".
+    """
+    file = _named(lock)
+    for thread in tables(pid):
+        with contextlib.suppress(OSError):
+            for number in names_in(thread / "fdinfo"):
+                with contextlib.suppress(OSError):
+                    lines = lines_of(thread / "fdinfo" / number)
+                    if any(_is_of(line, file) for line in lines if line.startswith("lock:")):
+                        return True
+    return False
 
 
 def _holders(lock: int) -> list[int]:
@@ -61,35 +79,39 @@ def _holders(lock: int) -> list[int]:
     Where none is ours to see it is who took it, which every user is told.
     """
     others = [pid for pid in processes() if pid != os.getpid()]
-    seen = [pid for pid in others if _has(pid, lock)]
+    questions = [partial(_told, pid, lock) for pid in others]
+    given = answers(questions, patience=_PATIENCE, end=time.monotonic() + _WHOLE)
+    seen = [pid for pid, answer in zip(others, given, strict=True) if answer == _HAS]
     return seen or sorted(_takers(lock).intersection(others))
 
 
-def _has(pid: int, lock: int) -> bool:
-    """Source: Documentation/filesystems/proc.rst, fdinfo, where a descriptor has a line "lock:"."""
-    for thread, number in _descriptors_of(pid, lock):
-        with contextlib.suppress(OSError):
-            if any(line.startswith("lock:") for line in lines_of(thread / "fdinfo" / number)):
-                return True
-    return False
+def _told(pid: int, lock: int) -> str:
+    return _HAS if has_open(pid, lock) else ""
 
 
 def _takers(lock: int) -> set[int]:
+    file = _named(lock)
+    return {int(line.split()[4]) for line in lines_of(_LOCKS) if _is_of(f"lock: {line}", file)}
+
+
+def _is_of(line: str, file: str) -> bool:
+    """Whether a line "lock:" is of a lock of this file by flock(2), and not of a wait for it."""
+    fields = line.split()
+    return fields[2:3] == ["FLOCK"] and fields[6:7] == [file]
+
+
+def _named(lock: int) -> str:
+    """The file as those lines name it: by its file system and its inode there.
+
+    Of some (btrfs, overlayfs) stat(2) tells the numbers of another one. Source: mnt_id and ino in
+    fdinfo, Documentation/filesystems/proc.rst.
+    """
     status = os.fstat(lock)
-    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
-    fields = (line.split() for line in lines_of(_LOCKS))
-    return {int(each[4]) for each in fields if each[1] == "FLOCK" and each[5] == file}
-
-
-def _descriptors_of(pid: int, lock: int) -> list[tuple[Path, str]]:
-    wanted, found = os.fstat(lock), []
-    for thread in tables(pid):
-        try:
-            numbers = names_in(thread / "fd")
-        except OSError:
-            continue
-        for number in numbers:
-            with contextlib.suppress(OSError):
-                if is_same((thread / "fd" / number).stat(), wanted):
-                    found.append((thread, number))
-    return found
+    device, inode = (os.major(status.st_dev), os.minor(status.st_dev)), str(status.st_ino)
+    told = dict(line.split(":\t", 1) for line in lines_of(_OWN / str(lock)) if ":\t" in line)
+    for line in lines_of(_MOUNTS):
+        fields = line.split(" ")
+        if fields[0] == told.get("mnt_id"):
+            major, _, minor = fields[2].partition(":")
+            device = int(major), int(minor)
+    return f"{device[0]:02x}:{device[1]:02x}:{told.get('ino', inode)}"

@@ -3,8 +3,9 @@
 A journal is a file of one JSON object a line: first whose it is and of which boot, then for every
 write to sysfs what it is about to change (``note``, synced before the write is made), how that
 ended (``made``, ``failed``), and that it is again as it was (``settled``); and of what is to stay,
-that all of it was made (``complete``), and what of it is wanted no more (``unwanted``). What it
-says of functions that leave their bus is in departed.py, how it is read in journals.py.
+that all of it was made (``complete``), and what of it is wanted no more (``unwanted``), which of
+what is set only so that something can be undone its own line says. What it says of functions that
+leave their bus is in departed.py, how it is read in journals.py.
 """
 
 import contextlib
@@ -60,9 +61,9 @@ class Journal:
     def note(self, target: Target, new: str) -> None:
         """The target is about to get a new value; on disk when this returns."""
         if target.kind == "present":
-            self._append_all(self.departed.leaving(target.name, self.records))
+            self._append_all(map(self._meant, self.departed.leaving(target.name, self.records)))
         if target.kind == "driver":
-            self._append_all(self.departed.changing(target.name, self.records))
+            self._append_all(map(self._meant, self.departed.changing(target.name, self.records)))
         if target in self.records:
             self._append_all(self.departed.followed(target, self.records[target]))
         record, identity = self.records.get(target), target.identity()
@@ -72,7 +73,7 @@ class Journal:
             if old is None:
                 return  # the write will fail
             self.records.pop(target, None)  # and the youngest
-            record = self.records[target] = Record(old, identity)
+            record = self.records[target] = Record(old, identity, unwanted=self._undoing)
         record.pending.append(new)
         self._append(
             {
@@ -80,6 +81,7 @@ class Journal:
                 "old": record.old,
                 "new": new,
                 "identity": record.identity,
+                **({"unwanted": True} if record.unwanted else {}),
             },
             sync=True,
         )
@@ -144,6 +146,14 @@ class Journal:
         os.close(self._fd)
         if all(record.untouched(target) for target, record in self.records.items()):
             self.state.remove(self.name)
+
+    def _meant(self, line: dict[str, Any]) -> dict[str, Any]:
+        """What is kept because something is undone is to stay no more than that."""
+        if not self._undoing or "kept" not in line:
+            return line
+        kind, name = line["kept"]
+        self.records[Target(kind, name)].unwanted = True
+        return {**line, "unwanted": True}
 
     def _append_all(self, lines: Iterable[dict[str, Any]]) -> None:
         for line in lines:

@@ -86,7 +86,7 @@ def _replay(line: dict[str, Any], head: dict[str, Any], records: dict[Target, Re
     if "boot" in line or "complete" in line:
         head.update(line)
         return
-    if "unwanted" in line:
+    if line.keys() == {"unwanted"}:
         for kind, name in line["unwanted"]:
             records[Target(str(kind), str(name))].unwanted = True
         return
@@ -99,6 +99,7 @@ def _replay(line: dict[str, Any], head: dict[str, Any], records: dict[Target, Re
             del records[target]
         record = records.setdefault(target, record)
         record.pending.append(str(line["new"]))
+        record.unwanted |= "unwanted" in line
     elif word == "settled":
         records.pop(target, None)
     elif word == "failed":

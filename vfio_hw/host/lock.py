@@ -14,6 +14,7 @@ from vfio_hw.host.state import State
 #: The descriptor of the machine's lock, told to a child that has it by inheritance.
 VARIABLE = "VFIO_HW_LOCK"
 _NAME = "lock"
+_DIGITS = 10
 
 #: Called when the lock was taken, and when it is about to be given back: who keeps a child that has
 #: it open, or has it not, ends that child.
@@ -71,7 +72,8 @@ def inherited(state: State) -> int | None:
     that was passed, and our parent has that open, too.
     """
     told = os.environ.get(VARIABLE, "")
-    if not told.isdecimal():
+    # No number of a descriptor has more digits; it may be anything.
+    if not told.isdecimal() or len(told) > _DIGITS:
         return None
     lock, _ = _opened(state)
     try:
@@ -173,5 +175,5 @@ def used() -> list[str]:
 def _same(inherited: int, opened: int) -> bool:
     try:
         return is_same(os.fstat(inherited), os.fstat(opened))
-    except OSError:
+    except (OSError, OverflowError):
         return False

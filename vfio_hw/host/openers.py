@@ -12,7 +12,7 @@ from pathlib import Path
 from vfio_hw.host.process import processes, stat_fields
 from vfio_hw.host.questions import answers
 from vfio_hw.host.sysfs import lines_of
-from vfio_hw.host.tables import descriptors, mappings
+from vfio_hw.host.tables import descriptors, mappings, must_have_told
 
 # Seconds for one process, and for all of them; the second time those are asked that were silent.
 _FIRST, _SECOND, _WHOLE = 0.5, 2.0, 20.0
@@ -124,6 +124,7 @@ def _descriptors(pid: int, root: Path) -> Iterator[Opening]:
         try:
             status = (thread / "fd" / number).stat()
         except OSError:
+            must_have_told(thread, pid, root)
             continue
         if target.startswith(_VFIO):
             device = _device_of(thread / "fdinfo" / number)

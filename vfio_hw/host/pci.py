@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from vfio_hw.errors import HarnessError, Unsupported
+from vfio_hw.host.reading import PATIENCE, locked_attribute
 from vfio_hw.host.sysfs import attribute, link_name, names_in
 
 BUS = Path("/sys/bus/pci")
@@ -84,8 +85,15 @@ class PciFunction:
 
     @property
     def driver_override(self) -> str | None:
-        """The only driver that may bind it; None when any may."""
-        value = attribute(self.path / "driver_override")
+        """The only driver that may bind it; None when any may.
+
+        :raises KernelSplat: the kernel does not say, as the function is locked.
+        """
+        return self.override_within()
+
+    def override_within(self, deadline: float = PATIENCE) -> str | None:
+        """The same, by a deadline in seconds."""
+        value = locked_attribute(self.path / "driver_override", deadline)
         return None if value in ("(null)", "") else value
 
     @property

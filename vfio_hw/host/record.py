@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from vfio_hw.errors import HarnessError
 from vfio_hw.host.target import Target
 
 
@@ -25,6 +26,10 @@ class Record:
         return {*self.pending, *([] if self.made is None else [self.made])}
 
     def untouched(self, target: Target) -> bool:
-        """It was noted because of another change, and is as it was."""
-        same = not self.ours and target.identity() == self.identity
-        return same and target.value() == self.old
+        """It was noted because of another change, and is as it was, as far as the kernel says."""
+        if self.ours or target.identity() != self.identity:
+            return False
+        try:
+            return target.value() == self.old
+        except HarnessError:
+            return False

@@ -76,7 +76,11 @@ class _Rehearsal:
         if driver_goes or (address in self._returned and self._fresh(target) is None):
             yield Outcome(target, "later", f"set to {record.old!r}, unless it has that by then")
             return
-        why = self._why_not(target, record)
+        try:
+            why = self._why_not(target, record)
+        except HarnessError as error:
+            yield Outcome(target, "failed", str(error))
+            return
         if why:
             yield Outcome(target, "left", why)
         if why is not None:

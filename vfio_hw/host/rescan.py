@@ -7,6 +7,7 @@ from pathlib import Path
 from vfio_hw.errors import HarnessError, KernelRefused
 from vfio_hw.host import sysfs
 from vfio_hw.host.blocking import write_with_deadline
+from vfio_hw.host.reading import read
 from vfio_hw.host.sysfs import attribute, names_in, write
 
 BUSES = Path("/sys/class/pci_bus")
@@ -24,7 +25,8 @@ def rescan_bus_of(
     """Look anew for the functions of the bus that this address is on, and of those below it.
 
     It is offered to no driver before somebody asks for that, unless pci_bus_add_device() of this
-    kernel does not mind drivers_autoprobe; others that are found go to their drivers.
+    kernel does not mind drivers_autoprobe; others that are found go to their drivers, where
+    drivers_autoprobe is on.
     Source: Documentation/ABI/testing/sysfs-bus-pci, /sys/bus/pci/devices/.../pci_bus/.../rescan.
 
     :param address: of a function that is gone, 0000:01:00.0.
@@ -33,12 +35,14 @@ def rescan_bus_of(
     """
     bus = bus_of(address, buses)
     before = names_in(pci / "devices")
-    with _unprobed(pci):
+    with _unprobed(pci) as probes:
         write_with_deadline(bus / "rescan", "1", deadline)
         own = pci / "devices" / address / "driver_override"
         # Now, as a driver's module that is loaded takes whatever it may.
-        if override and own.exists() and attribute(own) != override:
+        if override and own.exists() and read(own) != override:
             write_with_deadline(own, f"{override}\n", deadline)
+    if not probes:
+        return  # where somebody has it so, others get no driver from us either
     for other in sorted({*names_in(pci / "devices")} - {*before, address}):
         # What somebody else had removed is no device of ours, and its driver is not taken away.
         with sysfs.unkept(), contextlib.suppress(KernelRefused):
@@ -59,14 +63,14 @@ def bus_of(address: str, buses: Path = BUSES) -> Path:
 
 
 @contextlib.contextmanager
-def _unprobed(pci: Path) -> Iterator[None]:
-    """What comes to the bus inside is offered to no driver."""
+def _unprobed(pci: Path) -> Iterator[bool]:
+    """What comes to the bus inside is offered to no driver; yields whether it is otherwise."""
     switch = pci / "drivers_autoprobe"
-    before = attribute(switch)
-    if before == "1":
+    probes = attribute(switch) == "1"
+    if probes:
         write(switch, "0")
     try:
-        yield
+        yield probes
     finally:
-        if before == "1":
+        if probes:
             write(switch, "1")

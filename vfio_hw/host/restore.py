@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vfio_hw.errors import HarnessError, KernelSplat
 from vfio_hw.host import journal, journals
-from vfio_hw.host.binding import FOR_EACH_VIRTUAL, rebind, set_driver_override
+from vfio_hw.host.binding import FOR_EACH_VIRTUAL, rebind, with_override
 from vfio_hw.host.blocking import write_with_deadline
 from vfio_hw.host.departed import Departed
 from vfio_hw.host.guard import InUse, must_be_idle, must_have_idle_ones
@@ -19,10 +19,10 @@ from vfio_hw.host.journal import Journal
 from vfio_hw.host.journals import Found
 from vfio_hw.host.openers import Opening
 from vfio_hw.host.pci import PciFunction, is_vfio
+from vfio_hw.host.reading import read
 from vfio_hw.host.rescan import rescan_bus_of
 from vfio_hw.host.state import State
-from vfio_hw.host.sysfs import attribute
-from vfio_hw.host.target import Target, alike
+from vfio_hw.host.target import Target, alike, function_of
 from vfio_hw.host.undoable import (
     BOOTED,
     Outcome,
@@ -88,31 +88,40 @@ def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
 
 
 def _each_undone(opened: Journal, found: Found, targets: Sequence[Target]) -> Iterator[Outcome]:
-    ours = []
+    ours: dict[Target, str | None] = {}
     # What was noted last goes first. All are judged before any is touched: to give a driver back
     # its override is set for a moment.
     for target in targets:
-        record = opened.records[target]
-        why = not_ours(target, record, opened.departed, target.value())
-        if why is None:
-            ours.append((target, record.old))
-            continue
-        opened.settle(target)
-        if why:
+        try:
+            value = target.value()
+            mine, why = _judged(opened, target, value)
+        except HarnessError as error:
+            mine, why = False, ""
+            yield Outcome(target, "failed", _why(error, []))
+        if mine:
+            ours[target] = value
+        elif why:
             yield Outcome(target, "left", why)
     held = Held()
-    for target, old in ours:
+    while ours:
+        target = next(iter(ours))
         # Nothing of a device that is open is touched: the kernel would wait for who has it.
         if holders := held.target(target):
             yield Outcome(target, "failed", open_in(holders))
+            del ours[target]
             continue
-        value = target.value()
         try:
+            yield from _taken_over(opened, ours, target)
+            if target not in ours:
+                continue
+            value = ours.pop(target)
+            old = opened.records[target].old
             _put_back(target, old)
             now = target.value()
             if now is None or not alike(now, old):
                 raise HarnessError(f"it is {now!r} after {old!r} was put back: see the kernel log")
         except (HarnessError, OSError) as error:
+            ours.pop(target, None)
             # What a test took from VFIO, and somebody has begun to use there, stays there.
             theirs = isinstance(error, InUse) and found.purpose == "run"
             if theirs:
@@ -124,6 +133,38 @@ def _each_undone(opened: Journal, found: Found, targets: Sequence[Target]) -> It
         if target in opened.records:
             opened.settle(target)
         yield Outcome(target, "restored", f"{value!r} -> {old!r}")
+
+
+def _judged(opened: Journal, target: Target, value: str | None) -> tuple[bool, str]:
+    """Whether it is ours to put back, with this value; why it is not, and then it is settled."""
+    why = not_ours(target, opened.records[target], opened.departed, value)
+    if why is not None:
+        opened.settle(target)
+    return why is None, why or ""
+
+
+def _taken_over(
+    opened: Journal, ours: dict[Target, str | None], target: Target
+) -> Iterator[Outcome]:
+    """Of this one, and what else is of its function, what somebody has set since it was judged.
+
+    Before any of it is touched: a driver is given back by way of its function's override.
+    """
+    function = function_of(target)
+    its = [each for each in ours if each == target or (function and function_of(each) == function)]
+    for each in its:
+        if each not in opened.records:  # it has its old value by what was put back before
+            del ours[each]
+            continue
+        if (value := each.value()) == ours[each]:
+            continue
+        mine, why = _judged(opened, each, value)
+        if mine:
+            ours[each] = value
+            continue
+        del ours[each]
+        if why:
+            yield Outcome(each, "left", why)
 
 
 def _why(error: Exception, holders: Sequence[Opening]) -> str:
@@ -150,11 +191,8 @@ def _driver(function: PciFunction, driver: str | None) -> None:
     override = function.driver_override
     if function.driver not in (None, driver) and not is_vfio(function.driver or ""):
         must_be_idle(function)
-    try:
+    with with_override(function, override, _DEADLINE):
         rebind(function, driver, _DEADLINE)
-    finally:
-        if function.driver_override != override:
-            set_driver_override(function, override, _DEADLINE)
 
 
 def _attribute(path: Path, old: str) -> None:
@@ -162,7 +200,7 @@ def _attribute(path: Path, old: str) -> None:
     if path.name == "sriov_numvfs":
         must_have_idle_ones(path.parent.name)
         deadline += int(old) * FOR_EACH_VIRTUAL
-        if old != "0" and attribute(path) != "0":
+        if old != "0" and read(path) != "0":
             # From one number to another the kernel goes by none only.
             write_with_deadline(path, "0", deadline)
     write_with_deadline(path, f"{old}\n", deadline)

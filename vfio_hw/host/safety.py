@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from vfio_hw.errors import KernelSplat
 from vfio_hw.host import network
 from vfio_hw.host.descendants import Descendant, descendants, node
 from vfio_hw.host.openers import Opening, Silent, all_are_seen, openings
@@ -134,7 +135,11 @@ class Safety:
         for opening in self._of_openers(function, below):
             yield "open", f"it is open in {opening}"
         for virtual in function.virtual_functions():
-            reserved = virtual.driver_override or ""
+            try:
+                reserved = virtual.driver_override or ""
+            except KernelSplat as silent:
+                yield "vf", f"its virtual function {virtual} may be reserved: {silent}"
+                continue
             if reserved or is_vfio(virtual.driver or ""):
                 what = reserved or virtual.driver
                 yield "vf", f"its virtual function {virtual} is reserved for {what}, and would go"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfio_hw.host.backing import Backed, Node, backed, node_at
+from vfio_hw.host.backing import Backed, Node, backed, nodes_at
 from vfio_hw.host.descendants import node
 from vfio_hw.host.disk import Look
 from vfio_hw.host.process import processes
@@ -97,16 +97,19 @@ def _holder(name: str, holder: str, root: Path) -> Use:
 
 def _mounts(root: Path) -> dict[tuple[int, int], str]:
     found: dict[tuple[int, int], str] = {}
+    sources: dict[str, str] = {}
     for threads in _by_namespace(root):
         for line in _mountinfo(threads):
             fields = line.split(" ")
             major, _, minor = fields[2].partition(":")
             where = _plain(fields[4])
             found.setdefault((int(major), int(minor)), where)
-            # btrfs has numbers of its own: there the source tells.
-            source = fields[fields.index("-", 6) + 2]
-            if source.startswith("/") and (numbers := _numbers(root, _plain(source))):
-                found.setdefault(numbers, where)
+            source = _plain(fields[fields.index("-", 6) + 2])
+            if source.startswith("/"):
+                sources.setdefault(source, where)
+    # btrfs has numbers of its own: there the source tells.
+    for source, numbers in _disks(sources, root).items():
+        found.setdefault(numbers, sources[source])
     return found
 
 
@@ -143,13 +146,13 @@ def _namespace(thread: Path) -> str | None:
 
 def _swaps(root: Path) -> dict[tuple[int, int], str]:
     lines = lines_of(root / "proc/swaps")[1:]
-    names = (_plain(re.split(r"[ \t]", line, maxsplit=1)[0]) for line in lines)
-    return {numbers: name for name in names if (numbers := _numbers(root, name))}
+    names = [_plain(re.split(r"[ \t]", line, maxsplit=1)[0]) for line in lines]
+    return {numbers: name for name, numbers in _disks(names, root).items()}
 
 
-def _numbers(root: Path, path: str) -> tuple[int, int] | None:
-    found = node_at(path, root)
-    return found[1:] if found and found[0] == "b" else None
+def _disks(paths: Iterable[str], root: Path) -> dict[str, tuple[int, int]]:
+    """The numbers of those that lead to one."""
+    return {path: node[1:] for path, node in nodes_at(paths, root).items() if node[0] == "b"}
 
 
 def _plain(text: str) -> str:

@@ -5,6 +5,7 @@ may have ended while others live (pthread_exit(3)): it has no descriptors and no
 so has the directory of the process in /proc. All threads share one address space.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -61,14 +62,14 @@ def descriptors(pid: int, root: Path = _ROOT) -> list[Descriptor]:
     """Every descriptor of a process, in each of its tables; none when it has ended.
 
     :raises PermissionError: it is not ours to see.
+    :raises OSError: it lives, and its threads end faster than they can be looked at.
     """
-    found: list[Descriptor] = []
     for _ in range(_TRIES):
         threads = tables(pid, root)
         found = [each for thread in threads for each in _in_table(thread)]
-        if all(map(_lives, threads)):
-            break
-    return found
+        if _told_all(threads, pid, root):
+            return found
+    raise _too_fast()
 
 
 def mappings(pid: int, root: Path = _ROOT) -> list[Mapping]:
@@ -77,19 +78,45 @@ def mappings(pid: int, root: Path = _ROOT) -> list[Mapping]:
     This waits for a process that is busy with its own address space, also when it hangs there.
 
     :raises PermissionError: it is not ours to see.
+    :raises OSError: it lives, and its threads end faster than they can be looked at.
     """
-    lines: list[str] = []
     for _ in range(_TRIES):
+        lines: list[str] = []
         threads = tables(pid, root)[:1]
         for thread in threads:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 lines = lines_of(thread / "maps")
-            except ProcessLookupError:
-                lines = []
-        if all(map(_lives, threads)):
+        if _told_all(threads, pid, root):
             break
+    else:
+        raise _too_fast()
     fields = (line.split(maxsplit=5) for line in lines)
     return [Mapping(each[0], each[5]) for each in fields if len(each) == 6]
+
+
+def must_have_told(thread: Path, pid: int, root: Path = _ROOT) -> None:
+    """What was not to be seen any more by way of a thread was closed, and is not another's still.
+
+    :raises OSError: the thread has ended, and the process lives.
+    """
+    if not _told_all([thread], pid, root):
+        raise _too_fast()
+
+
+def _told_all(threads: Sequence[Path], pid: int, root: Path) -> bool:
+    """These live, after they were looked at; or nothing of the process does."""
+    if threads and all(map(_lives, threads)):
+        return True
+    process = root / "proc" / str(pid)
+    try:
+        tids = processes(process / "task")
+    except OSError:  # it has ended
+        return True
+    return not any(_lives(process / "task" / str(tid)) for tid in tids)
+
+
+def _too_fast() -> OSError:
+    return OSError(errno.EAGAIN, "its threads end faster than they can be looked at")
 
 
 def _in_table(thread: Path) -> list[Descriptor]:

@@ -10,10 +10,11 @@ from vfio_hw.host import journal
 from vfio_hw.host.binding import disable_virtual_functions, rebind
 from vfio_hw.host.journal import Journal
 from vfio_hw.host.pci import PciFunction
+from vfio_hw.host.reading import read
 from vfio_hw.host.restore import restore
 from vfio_hw.host.safety import group_of
 from vfio_hw.host.state import State
-from vfio_hw.host.sysfs import attribute, names_in
+from vfio_hw.host.sysfs import names_in
 
 Write = tuple[Path, str]
 
@@ -88,7 +89,7 @@ def take(
 
 def virtual_functions(function: PciFunction) -> int:
     """How many virtual functions it has now."""
-    return int(attribute(function.path / "sriov_numvfs") or "0")
+    return int(read(function.path / "sriov_numvfs") or "0")
 
 
 def must_exist(driver: str) -> None:

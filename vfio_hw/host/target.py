@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
-from vfio_hw.host.sysfs import attribute, link_name
+from vfio_hw.host.reading import read
+from vfio_hw.host.sysfs import link_name
 
 PCI = Path("/sys/bus/pci/devices")
 MDEV = Path("/sys/bus/mdev/devices")
@@ -40,7 +41,7 @@ class Target:
     def value(self) -> str | None:
         """How it is now; None when the device or the attribute is not there.
 
-        :raises HarnessError: it does not say.
+        :raises HarnessError: it does not say; a KernelSplat: as its device is locked.
         """
         if self.kind == "mdev":
             path = MDEV / self.name
@@ -54,7 +55,7 @@ class Target:
             path = PCI / self.name
             return (link_name(path / "driver") or "") if path.is_dir() else None
         try:
-            text = attribute(Path(self.name))
+            text = read(Path(self.name))
         except OSError as error:
             raise HarnessError(
                 f"{self.name} can not be read ({error.strerror}), so it could not be put back:"
@@ -126,7 +127,7 @@ def _driver(path: Path, word: str) -> tuple[Target, str] | None:
         return Target("driver", word), ""
     if path.name == "bind":
         return Target("driver", word), path.parent.name
-    override = attribute(PCI / word / "driver_override") or ""
+    override = read(PCI / word / "driver_override") or ""
     # Without an override the kernel chooses, and the note says so when it has.
     return Target("driver", word), "" if override == _NONE else override
 

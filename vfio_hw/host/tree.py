@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vfio_hw.errors import KernelSplat
 from vfio_hw.host import mdev
 from vfio_hw.host.pci import BUS, KINDS, PciFunction
 from vfio_hw.host.safety import Refusal, Safety
@@ -61,13 +62,12 @@ class Listed:
 
 def listed(function: PciFunction, safety: Safety) -> Listed:
     """The function as it is now."""
-    return Listed(
-        function,
-        function.iommu_group,
-        function.driver,
-        function.driver_override,
-        tuple(safety.refusals(function)),
-    )
+    refusals, override = safety.refusals(function), None
+    try:
+        override = function.driver_override
+    except KernelSplat as silent:
+        refusals.append(Refusal(function.address, "silent", str(silent)))
+    return Listed(function, function.iommu_group, function.driver, override, tuple(refusals))
 
 
 def functions(bus: Path = BUS) -> list[PciFunction]:

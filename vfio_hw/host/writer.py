@@ -1,4 +1,4 @@
-"""A child process that writes to sysfs for us and holds nothing of ours open.
+"""A child process that writes to sysfs, and reads it, for us and holds nothing of ours open.
 
 A fork of a process as large as pytest costs more than what it writes, above all under an emulator,
 so one child that has come back with an answer is kept for the next write.
@@ -23,6 +23,7 @@ from vfio_hw.host import lock, process
 # CLOCK_MONOTONIC and the processor time used so far, just before the write and just after it.
 STARTED = struct.Struct("=dd")
 ENDED = struct.Struct("=ddi")  # and the errno of the write
+ERRNO = struct.Struct("=i")  # of a read, and after it what was read
 _REQUEST = 65536
 _LEAVING = 2.0  # seconds for a child that is asked nothing any more
 # A handler that does nothing: the signal interrupts the wait in the kernel, and the child lives on
@@ -54,6 +55,11 @@ class Writer:
         """Ask for a write: the answers are ``STARTED`` and ``ENDED``."""
         with contextlib.suppress(OSError):  # it ended, and its answer is that there is none
             self._channel.sendall(os.fsencode(path) + b"\0" + os.fsencode(text))
+
+    def ask(self, path: Path) -> None:
+        """Ask for a read: the answers are ``STARTED`` and ``ERRNO`` with what was read."""
+        with contextlib.suppress(OSError):
+            self._channel.sendall(os.fsencode(path))
 
     def answer(self, size: int, deadline: float) -> bytes | None:
         """The next answer, b"" when the child is gone, None when the deadline passed."""
@@ -177,12 +183,22 @@ def _serve(channel: socket.socket) -> NoReturn:
             first = int(start, 16)
             _libc.munmap(ctypes.c_void_p(first), ctypes.c_size_t(int(end, 16) - first))
         while request := channel.recv(_REQUEST):
-            path, _, text = request.partition(b"\0")
+            path, writes, text = request.partition(b"\0")
             channel.sendall(STARTED.pack(time.monotonic(), time.process_time()))
+            if not writes:
+                channel.sendall(_read(path))
+                continue
             number, returned = _written(path, text)
             channel.sendall(ENDED.pack(returned, time.process_time(), number))
     finally:
         os._exit(0)
+
+
+def _read(path: bytes) -> bytes:
+    try:
+        return ERRNO.pack(0) + Path(os.fsdecode(path)).read_bytes()
+    except OSError as error:
+        return ERRNO.pack(error.errno or errno.EIO)
 
 
 def _written(path: bytes, text: bytes) -> tuple[int, float]:

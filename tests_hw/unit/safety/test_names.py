@@ -47,7 +47,7 @@ def test_in_the_name_of_what_is_swapped_to(tree, end, monkeypatch):
     first, second = f"/dev/a{end}b     partition\t1\t0\t-2", r"/dev/c\040d" + "\tfile\t1\t0\t-3"
     put(tree.root / "proc/swaps", f"Filename\t\t\t\tType\n{first}\n{second}\n")
     asked = []
-    monkeypatch.setattr(storage, "node_at", lambda path, root: asked.append(path))
+    monkeypatch.setattr(storage, "nodes_at", lambda paths, root: asked.extend(paths) or {})
     assert tree.rules() == [] and asked == [f"/dev/a{end}b", "/dev/c d"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.host import disk, openers
+from vfio_hw.host import backing, disk, openers
 from vfio_hw.host.safety import Safety
 
 
@@ -76,6 +76,28 @@ def test_a_disk_that_is_dead_is_not_waited_for(tree, monkeypatch):
         "unread",
         "nvme0n1 can not be looked at (did not answer within 0.3 s)",
     )
+
+
+def test_what_is_mounted_from_nowhere_is_not_waited_for(tree, monkeypatch):
+    """Any user may mount, in a namespace of his own, what he says is a dead server's file."""
+    tree.disk()
+    dead, real = tree.root / "mnt/dead", Path.stat
+
+    def hangs(path, **words):
+        if path == dead:
+            time.sleep(60)
+        return real(path, **words)
+
+    monkeypatch.setattr(Path, "stat", hangs)
+    monkeypatch.setattr(backing, "_PATIENCE", 0.3)
+    dead_one, ours = (
+        "20 1 0:44 / /tmp/a rw - tmpfs /mnt/dead rw\n",
+        "21 1 259:0 / /data rw - ext4 x",
+    )
+    (tree.root / "proc/self/mountinfo").write_text(f"{dead_one}{ours} rw\n")
+    began = time.monotonic()
+    assert tree.rules() == ["mounted"]
+    assert time.monotonic() - began < 30
 
 
 def test_a_look_alone_claims_nothing(tree, monkeypatch):
