@@ -14,7 +14,16 @@ from vfio_hw.race.line import Line
 from vfio_hw.race.outcome import Round
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.signature import Latencies, Seen
-from vfio_hw.race.spread import Chooser, EdgeFound, Judge, RaceResult, Scene, Tell, hold
+from vfio_hw.race.spread import (
+    FEWEST_UNMET,
+    Chooser,
+    EdgeFound,
+    Judge,
+    RaceResult,
+    Scene,
+    Tell,
+    hold,
+)
 
 # Of more than two actors: one round in so many moves all of them at once.
 ALL_EVERY = 4
@@ -133,6 +142,7 @@ def seek(
         judge=judge,
         tell=tell,
         has_to_meet=has_to_meet or again is not None,
+        fewest_unmet=FEWEST_UNMET,
         most=None if again is None else again.most_rounds,
     )
     result.near = seeker.near

@@ -27,6 +27,8 @@ Tell = Callable[[Failure], None]
 # rounds, each of which may take as long on a busy machine; it is an error then.
 PATIENCE = 4
 _LEAST_ROUNDS = 10
+#: One that need not be met, but is to be, goes on for so many rounds at least.
+FEWEST_UNMET = 20
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,14 @@ def hold(
     judge: Judge | None = None,
     tell: Tell = lambda _: None,
     has_to_meet: bool = True,
+    fewest_unmet: int = 0,
     most: int | None = None,
 ) -> RaceResult:
     """Runs rounds until the budget is spent; every outcome was legal, and some rounds were met.
 
     :param most: no more rounds than that, however little time they took.
-
     :param has_to_meet: whether rounds in which nobody met anybody are no race; else ``met`` tells.
+    :param fewest_unmet: until somebody did, so many rounds at least, however much time they take.
     :param scene: prepares the world for one round and returns the programs.
     :param tell: is told of the race when it begins, without a complaint, and of its failure.
     :raises KernelSplat: an outcome that is not legal, a complaint of the judge's, or a hang; says
@@ -125,7 +128,7 @@ def hold(
     result = RaceResult(seed)
     began = time.monotonic()
     title = ""
-    while _goes_on(result, budget_seconds, has_to_meet, most):
+    while _goes_on(result, budget_seconds, has_to_meet, fewest_unmet, most):
         result.rounds += 1
         prepared = scene()
         shifts = chooser.choose(prepared.actors)
@@ -178,12 +181,17 @@ def hold(
 
 
 def _goes_on(
-    result: RaceResult, budget_seconds: float, has_to_meet: bool, most: int | None
+    result: RaceResult,
+    budget_seconds: float,
+    has_to_meet: bool,
+    fewest_unmet: int,
+    most: int | None,
 ) -> bool:
     if most is not None and result.rounds >= most:
         return False
     if result.met or not has_to_meet:
-        return result.seconds < budget_seconds
+        few = not result.met and 0 < result.rounds < fewest_unmet
+        return few or result.seconds < budget_seconds
     return result.seconds < PATIENCE * budget_seconds or 0 < result.rounds < _LEAST_ROUNDS
 
 
