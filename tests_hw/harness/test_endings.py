@@ -94,6 +94,16 @@ def test_an_image_that_is_no_kernel_is_no_boot(guest, tmp_path):
     assert ended.ending is Ending.NO_BOOT
 
 
+def test_a_kernel_that_is_to_be_quiet_is_heard_all_the_same(guest, tmp_path):
+    script = "echo 1 > /proc/sys/kernel/printk; echo '<6>turned down' > /dev/kmsg"
+    quiet = dataclasses.replace(guest(["sh", "-c", script]), append=["quiet"])
+    ended = run(quiet, tmp_path / "out")
+    assert ended.status == 0
+    said = ended.console.read_text(errors="replace")
+    assert "Linux version" in said
+    assert "turned down" in said
+
+
 def test_what_a_guest_is_asked_to_run_is_no_word_to_its_kernel(guest, tmp_path):
     """Neither its words, nor its environment, nor where it runs."""
     word = '" panic=7\n init=/bin/sh -- \\$(reboot)\x1b[2J'

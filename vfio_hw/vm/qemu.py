@@ -105,6 +105,8 @@ def command_line(
 def _parameters(topology: Topology, append: Sequence[str]) -> list[str]:
     return [
         "console=ttyS0",
+        # Also what a kernel that was configured to be quiet says, or a test has turned down.
+        "ignore_loglevel",
         # By which the guest is known as one of ours: vfio_hw/host/guest.py.
         "vfio-hw.guest",
         # An oops leaves locks held and the next call hung: better a fresh guest.
