@@ -6,11 +6,12 @@ import signal
 
 import pytest
 
-from vfio_hw.host import journal, sysfs
-from vfio_hw.host.binding import set_driver_override
+from vfio_hw.host import journal, journals, sysfs
+from vfio_hw.host.binding import bound_to, rebind, set_driver_override
 from vfio_hw.host.forked import forked
 from vfio_hw.host.inventory import functions
 from vfio_hw.host.journal import Journal
+from vfio_hw.host.journals import ENDING
 from vfio_hw.host.mdev import type_by_id
 from vfio_hw.vfio.opened import opened
 
@@ -98,6 +99,40 @@ def test_what_a_killed_run_has_left_is_undone_as_was_told(before, life, state, d
     planned, made = dry("restore")
     assert planned == made and any("rescan" in path for path, _ in made)
     assert (card.driver, edu.driver_override) == ("e1000e", None)
+
+
+def test_virtual_functions_of_what_is_off_its_bus_are_told(before, life, state, dry):
+    physical = life.controller_with_virtual_functions()
+    sysfs.write(physical.path / "sriov_numvfs", "1")
+    try:
+
+        def lives():
+            with journal.kept(Journal.begun(state, "run")), bound_to(physical):
+                sysfs.write(physical.path / "remove", "1")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        life.ended(life.forked(lives))
+        assert not physical.exists
+        planned, made = dry("restore")
+        assert planned == made and made[-1] == (f"{physical}/sriov_numvfs", "1")
+    finally:
+        sysfs.write(physical.path / "sriov_numvfs", "0")
+
+
+def test_what_is_left_of_another_boot_hinders_no_bind(command, state, writes, card, edu):
+    """Nothing of it is undone, so what bind writes can be told."""
+    assert command("bind", edu)[0] == 0
+    (name,) = state.names(ENDING)
+    path = state.path / name
+    path.write_text(path.read_text().replace(journals.boot(), "another"))
+    del writes[:]
+    status, said = command("bind", card, "--dry-run")
+    assert (status, writes) == (0, []) and "the machine was booted since" in said
+    planned, _ = told("\n".join(line for line in said.splitlines() if line.startswith("write ")))
+    assert command("bind", card)[0] == 0 and lines(writes) == planned != []
+    assert command("unbind", card)[0] == 0
+    rebind(edu, None)
+    set_driver_override(edu, None)
 
 
 def test_what_is_left_over_is_told_before_a_bind(command, before, life, state, writes, card, edu):

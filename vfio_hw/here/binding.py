@@ -23,7 +23,7 @@ from vfio_hw.host.sysfs import attribute
 from vfio_hw.host.taking import must_exist, plan, take, taken_along, with_their_groups
 from vfio_hw.host.target import Target
 from vfio_hw.host.text import printable
-from vfio_hw.host.undoable import Wanted
+from vfio_hw.host.undoable import Outcome, Wanted
 
 _DEADLINE = 20.0
 _PATIENCE = 10.0  # for the last write of a run that was killed
@@ -111,8 +111,9 @@ def bind(args: argparse.Namespace) -> int:
 def _rehearse_bind(args: argparse.Namespace) -> int:
     state = State()
     with machine_locked(state):
-        if left := list(earlier.would_be_undone(state)):
-            status = rehearse(left)
+        left = list(earlier.would_be_undone(state))
+        status = rehearse(left)
+        if any(not isinstance(each, Outcome) or each.word != "left" for each in left):
             print("what bind writes then is to be told when this is undone: vfio-hw restore")
             return status
         if args.driver != "vfio-pci":  # whose module bind loads

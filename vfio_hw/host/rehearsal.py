@@ -124,8 +124,10 @@ class _Rehearsal:
         elif target.kind == "driver":
             yield from self._driver(target, old)
         elif path.name == "sriov_numvfs":
-            must_have_idle_ones(path.parent.name, claim=False)
-            if "0" not in (old, self._value(target)):
+            back = path.parent.name in self._returned  # and has none of them then
+            if not back:
+                must_have_idle_ones(path.parent.name, claim=False)
+            if not back and "0" not in (old, self._value(target)):
                 yield path, "0"
             yield path, old
         else:
