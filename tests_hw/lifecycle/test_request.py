@@ -21,6 +21,8 @@ WATCHED = 0.5
 PROMPT = 5.0
 # Between two requests.  Source: vfio_unregister_group_dev() in drivers/vfio/vfio_main.c.
 PERIOD = 10.0
+# Source: vfio_pci_core_request() in drivers/vfio/pci/vfio_pci_core.c.
+UNASKED, ASKED = "No device request channel registered", "Relaying device request"
 
 
 @pytest.mark.promise("P2")
@@ -41,6 +43,43 @@ def test_the_owner_is_asked_at_once(device: Target, record_property):
             removal.must_return(PROMPT)
     record_property("request_ms", round(latency * 1000, 2))
     assert latency < 1.0
+
+
+@pytest.mark.promise("P2")
+@each_kind_with("REQ")
+def test_an_owner_that_can_not_be_asked_is_told_of_once(device: Target):
+    """Its eventfd was taken away: the log says, once, that the removal waits until it is closed."""
+    with opened(device.path, "vfio_type1v2_iommu") as user, listening() as logged:
+        with armed(user.device, lib.VFIO_PCI_REQ_IRQ_INDEX):
+            pass
+        with device.removal() as removal:
+            assert removal.wait(WATCHED) is None
+            said = logged()
+            # A signal makes the remover turn round, and ask, once more.
+            removal.signal(signal.SIGTERM)
+            assert removal.wait(WATCHED) is None
+            again = logged()
+            user.device.close()
+            removal.must_return(PROMPT)
+    assert said.count(UNASKED) == 1
+    assert ASKED not in said + again
+    assert UNASKED not in again
+
+
+@pytest.mark.promise("P2")
+@each_kind_with("REQ")
+def test_an_owner_that_can_be_asked_is_not_told_of(device: Target):
+    with (
+        opened(device.path, "vfio_type1v2_iommu") as user,
+        armed(user.device, lib.VFIO_PCI_REQ_IRQ_INDEX) as [request],
+        listening() as logged,
+        device.removal() as removal,
+    ):
+        request.wait(PROMPT)
+        said = logged()
+        user.device.close()
+        removal.must_return(PROMPT)
+    assert UNASKED not in said
 
 
 @contextlib.contextmanager
