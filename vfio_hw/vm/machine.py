@@ -18,7 +18,7 @@ from vfio_hw.vm.power import PORT_SIZE, Guest, Powered, power_on
 from vfio_hw.vm.qemu_log import killed_by, why_silent
 from vfio_hw.vm.qmp import Qmp
 from vfio_hw.vm.requests import Requests
-from vfio_hw.vm.stalled import stalled
+from vfio_hw.vm.stalled import why_stalled
 
 # Why a guest ends that was reset by its monitor.  Source: ShutdownCause in QEMU's QMP Reference.
 _RESET_ASKED = "host-qmp-system-reset"
@@ -68,8 +68,8 @@ class _Life:
         self._pending = {_EVENTS: b"", _QUICK_EVENTS: b""}
         self._status: int | None = None
         self._booted = self._spoken = self._unusable = self._ended_itself = False
-        self._reset = self._stalled = self._endless = False
-        self._failure = ""
+        self._reset = self._endless = False
+        self._failure = self._stalled = ""
         self._started = self._heard = time.monotonic()
         self._late_since: float | None = None
 
@@ -106,7 +106,9 @@ class _Life:
                 ready = selector.select(soon)
                 requests.go_on()
                 if self._is_late(left, bool(ready)):
-                    self._stalled = self._guest.accelerator == "tcg" and stalled(monitor)
+                    if self._guest.accelerator == "tcg":
+                        with (self._out / "monitor.log").open("a") as log:
+                            self._stalled = why_stalled(monitor, log)
                     return
                 # That the guest has ended comes by the serial port, when all else has been said.
                 for key, _ in sorted(ready, key=lambda each: each[0].data == _EVENTS):
@@ -227,8 +229,7 @@ class _Life:
         if self._unusable:
             return Ending.HUNG, "the guest was unusable and did not end itself"
         if self._stalled:
-            why = "no processor of the guest had a timer left: the emulator's fault"
-            return Ending.CUT_OFF, why
+            return Ending.CUT_OFF, self._stalled
         stage = "after it booted" if self._booted else "while it booted"
         if self._endless:
             return Ending.HUNG, f"the guest did not stop printing {stage}, beyond the deadline"

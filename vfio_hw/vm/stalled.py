@@ -1,47 +1,55 @@
-"""Whether an emulated machine stands still because no timer wakes its processors any more."""
+"""Whether it is the emulator that keeps a guest silent: no timer wakes its processors any more."""
 
-import contextlib
 import re
-import select
 import time
+from typing import TextIO
 
+from vfio_hw.errors import MachineLost
 from vfio_hw.vm.qmp import Qmp
 
-_SAMPLES, _BETWEEN, _PATIENCE = 3, 0.5, 5.0
+_SAMPLES, _BETWEEN, _PATIENCE = 3, 0.5, 10.0
 _HALTED = re.compile(r"HLT=([01])")
 _COUNT = re.compile(r"current_count = (\d+)")
 
 
-def stalled(monitor: Qmp) -> bool:
-    """All processors are halted, and none of them has a timer that still runs.
+def why_stalled(monitor: Qmp, log: TextIO) -> str:
+    """Why nobody in this emulated guest could speak; empty when the emulator lets them.
 
-    A kernel that has nothing to do halts them too, but never without a timer on one of them. So
-    whoever was to speak in such a guest can not, and it says nothing of the kernel.
+    All processors are halted, and none of them has a timer that still runs: a kernel that has
+    nothing to do halts them too, but never without a timer on one of them. Or QEMU itself answers
+    no more. Either says nothing of the kernel.
 
-    Source: QEMU's monitor, ``info registers`` and ``info lapic``. False where it does not answer.
+    Source: QEMU's monitor, ``info registers`` and ``info lapic``.
+
+    :param log: gets all that the monitor says.
     """
-    for sample in range(_SAMPLES):
-        if sample:
-            time.sleep(_BETWEEN)
-        halted = _HALTED.findall(_said(monitor, "info registers -a"))
-        if not halted or "0" in halted:
-            return False
-        for processor in range(len(halted)):
-            count = _COUNT.search(_said(monitor, f"info lapic {processor}"))
-            if not count or int(count[1]):
-                return False
-    return True
+    try:
+        for sample in range(_SAMPLES):
+            if sample:
+                time.sleep(_BETWEEN)
+            if not _stands_still(monitor, log):
+                return ""
+    except MachineLost as error:
+        log.write(f"{error}\n")
+        return f"{error}: the emulator's fault"
+    return "no processor of the guest had a timer left: the emulator's fault"
 
 
-def _said(monitor: Qmp, line: str) -> str:
-    answers: list[str] = []
-    monitor.ask(
-        "human-monitor-command",
-        {"command-line": line},
-        lambda answer: answers.append(str(answer.get("return", ""))),
+def _stands_still(monitor: Qmp, log: TextIO) -> bool:
+    halted = _HALTED.findall(_said(monitor, "info registers -a", log))
+    counts = [
+        _COUNT.search(_said(monitor, f"info lapic {processor}", log))
+        for processor in range(len(halted))
+    ]
+    return (
+        bool(halted)
+        and "0" not in halted
+        and all(count is not None and count[1] == "0" for count in counts)
     )
-    end = time.monotonic() + _PATIENCE
-    with contextlib.suppress(EOFError):
-        while not answers and select.select([monitor], [], [], max(0.0, end - time.monotonic()))[0]:
-            monitor.heard()
-    return answers[0] if answers else ""
+
+
+def _said(monitor: Qmp, line: str, log: TextIO) -> str:
+    words = {"command-line": line}
+    said = str(monitor.answer("human-monitor-command", words, deadline=_PATIENCE)["return"])
+    log.write(f"(qemu) {line}\n{said}\n")
+    return said
