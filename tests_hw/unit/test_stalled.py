@@ -1,5 +1,6 @@
 """This file checks when a machine that says nothing is taken for one that its emulator stopped."""
 
+import io
 import json
 import socket
 import threading
@@ -8,7 +9,7 @@ import pytest
 
 from vfio_hw.vm import stalled as module
 from vfio_hw.vm.qmp import Qmp
-from vfio_hw.vm.stalled import stalled
+from vfio_hw.vm.stalled import why_stalled
 
 REGISTERS = "RIP=ffffffff81 RFL=00000246 [---Z-P-] CPL=0 II=0 A20=1 SMM=0 HLT={}\n"
 LAPIC = "Timer\t DCR=0x3 (divide by 16) initial_count = 57793512 current_count = {}\n"
@@ -18,7 +19,6 @@ LAPIC = "Timer\t DCR=0x3 (divide by 16) initial_count = 57793512 current_count =
 def monitor(monkeypatch):
     """Makes a monitor of processors: whether each is halted, and what its timer has left."""
     monkeypatch.setattr(module, "_BETWEEN", 0.0)
-    monkeypatch.setattr(module, "_PATIENCE", 0.3)
     ours, theirs = socket.socketpair()
 
     def answer(processors) -> None:
@@ -43,8 +43,11 @@ def monitor(monkeypatch):
     theirs.close()
 
 
-def test_a_machine_without_a_timer_is_stalled(monitor):
-    assert stalled(monitor((1, 0), (1, 0)))
+def test_a_machine_without_a_timer_is_stalled_and_its_processors_are_kept(monitor):
+    log = io.StringIO()
+    why = why_stalled(monitor((1, 0), (1, 0)), log)
+    assert why == "no processor of the guest had a timer left: the emulator's fault"
+    assert log.getvalue().count(f"{REGISTERS.format(1) * 2}\n(qemu) info lapic 0\n") == 3
 
 
 @pytest.mark.parametrize(
@@ -53,8 +56,14 @@ def test_a_machine_without_a_timer_is_stalled(monitor):
     ids=["a timer runs", "a processor runs", "nothing is said of processors"],
 )
 def test_any_other_speaks_of_its_kernel(monitor, processors):
-    assert not stalled(monitor(*processors))
+    log = io.StringIO()
+    assert why_stalled(monitor(*processors), log) == ""
+    assert "(qemu) info registers -a\n" in log.getvalue()
 
 
-def test_a_monitor_that_does_not_answer_tells_nothing(monitor):
-    assert not stalled(monitor(deaf=True))
+def test_a_monitor_that_does_not_answer_is_the_emulators_fault(monitor, monkeypatch):
+    monkeypatch.setattr(module, "_PATIENCE", 0.3)
+    log = io.StringIO()
+    why = why_stalled(monitor(deaf=True), log)
+    assert why == f"{log.getvalue().strip()}: the emulator's fault"
+    assert "QEMU did not answer within 0.3 s" in why
