@@ -40,7 +40,9 @@ def test_a_child_left_over_is_found_with_its_state_and_place() -> None:
 def test_a_grandchild_is_found_too() -> None:
     oracle = Hangs(grace=0.05)
     oracle.before("a test")
-    with started("sh", "-c", "sleep 60 & echo $!; wait") as child:
+    # Between its fork and its exec it is a shell.
+    begun = "until read name < /proc/$!/comm && [ $name = sleep ]; do :; done"
+    with started("sh", "-c", f"sleep 60 & {begun}; echo $!; wait") as child:
         assert child.stdout is not None
         grandchild = int(child.stdout.readline())
         names = {finding.title.split()[1] for finding in oracle.after()}

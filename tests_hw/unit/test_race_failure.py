@@ -35,19 +35,26 @@ def test_a_failure_says_what_ran_and_what_came_of_it(content: dict[str, Any]) ->
 
 
 def test_a_failure_is_run_again_about_its_offsets(content: dict[str, Any], saved: Save) -> None:
-    recorded = Recorded.read(saved(content))
+    recorded = Recorded.read(saved({**content, "window_ns": 1_500_000}))
     offsets = recorded.offsets_ns
     assert offsets is not None
-    chooser = About(offsets, 1)
+    chooser = About(offsets, 1, recorded.most_widths)
     # Where the scene puts them by now does not matter, as it is measured anew each time.
     writer, reader = (Actor(name, [sleep_ns(1, decisive=True)]) for name in ("one", "other"))
     late = [replace(writer, offset_ns=70), replace(reader, offset_ns=-3_000_000)]
-    rounds = [chooser.choose(late) for _ in range(40)]
+    rounds = [chooser.choose(late) for _ in range(120)]
     assert {first + 70 for first, _ in rounds} == {offsets[0]}
     away = [abs(second - 3_000_000 - offsets[1]) for _, second in rounds]
-    near, *_, widest = (max(away[place::4]) for place in range(4))
-    assert near <= 20_000 < 40_000 < widest <= 160_000
-    assert len(set(away)) > 10
+    # Cycles from near to far, of four widths at first; up to the window in the end.
+    cycles = []
+    for most in (4, 5, 6, *[7] * 15):
+        cycles.append(away[:most])
+        del away[:most]
+    assert not away
+    for cycle in cycles:
+        assert all(each <= 20_000 << place for place, each in enumerate(cycle))
+    assert max(cycles[-1 - turn][-1] for turn in range(15)) > 640_000
+    assert len({each for cycle in cycles for each in cycle}) > 100
     with pytest.raises(HarnessError, match="is of 2 actors and the test has 1"):
         chooser.choose(late[:1])
 

@@ -41,7 +41,8 @@ _TEST = re.compile(r"tests_hw/[\w/]+\.py::[^\n]+")
 #: The fewest rounds in which a failure is to happen again.
 FEWEST_ROUNDS = 100
 #: Rounds are within :data:`NEAR_NS` of where it failed, then twice as far away, and so on; and
-#: near again after so many.
+#: near again after so many at first, and after one more each time, up to the race's window: a
+#: machine that is busier, or less so, may have its edge anywhere.
 WIDTHS = 4
 
 
@@ -128,6 +129,11 @@ class Recorded:
         return [actor["offset_ns"] + shift for actor, shift in zip(actors, shifts, strict=True)]
 
     @property
+    def most_widths(self) -> int:
+        """How many widths there are up to the window in which it was sought."""
+        return max(WIDTHS, (int(self.content["window_ns"]) // NEAR_NS).bit_length())
+
+    @property
     def rounds(self) -> int | None:
         """How many rounds it took to fail; None: not known, for the kernel died of it."""
         rounds = self.content["rounds"]
@@ -147,10 +153,10 @@ class Recorded:
 class About:
     """Chooses offsets about those of a failure: it, or its edge, may have drifted a little."""
 
-    def __init__(self, offsets_ns: Sequence[int], seed: int) -> None:
+    def __init__(self, offsets_ns: Sequence[int], seed: int, most_widths: int) -> None:
         self._offsets = list(offsets_ns)
         self._draw = random.Random(seed)
-        self._turn = -1
+        self._place, self._widths, self._most_widths = 0, WIDTHS, most_widths
 
     def choose(self, actors: Sequence[Actor]) -> list[int]:
         """The first actor starts when it did, wherever the scene puts it by now.
@@ -162,8 +168,10 @@ class About:
                 f"the failure file is of {len(self._offsets)} actors and the test has"
                 f" {len(actors)}: use the vfio-hw that wrote it"
             )
-        self._turn += 1
-        width = NEAR_NS << self._turn % WIDTHS
+        if self._place == self._widths:
+            self._place, self._widths = 0, min(self._widths + 1, self._most_widths)
+        width = NEAR_NS << self._place
+        self._place += 1
         moved = [self._draw.randint(-width, width) if place else 0 for place in range(len(actors))]
         return [
             offset + by - actor.offset_ns

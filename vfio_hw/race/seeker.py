@@ -130,7 +130,7 @@ def seek(
     """
     chooser: Chooser = seeker
     if again is not None and again.offsets_ns is not None:
-        chooser = About(again.offsets_ns, seeker.seed)
+        chooser = About(again.offsets_ns, seeker.seed, again.most_widths)
     result = hold(
         racer,
         scene,

@@ -15,9 +15,11 @@ static const char *const legal[] = {
 static long long moved[ACTORS];
 static pid_t running[ACTORS];
 
-/* Rounds are so near to the offsets, then twice as far away, and so on, and near again. */
+/* Rounds are so near to the offsets, then twice as far away, and so on, and near again after so
+   many, and after one more each time. */
 #define NEAR_NS @NEAR_NS@
 #define WIDTHS @WIDTHS@
+#define MOST_WIDTHS @MOST_WIDTHS@
 
 /* Time between the last arrival at the barrier and the start: for all to have seen the release. */
 #define LEAD_NS 10000
@@ -139,9 +141,15 @@ static void must_be_ok(int from, int to)
 
 static void choose_offsets(void)
 {
-	long width = NEAR_NS << (shared->round - 1) % WIDTHS;
+	static int place, widths = WIDTHS;
 	long long least = INT64_MAX;
+	long width;
 
+	if (place == widths) {
+		place = 0;
+		widths += widths < MOST_WIDTHS;
+	}
+	width = NEAR_NS << place++;
 	for (int i = 0; i < ACTORS; i++) {
 		moved[i] = offsets[i] + (i ? random() % (2 * width + 1) - width : 0);
 		least = moved[i] < least ? moved[i] : least;

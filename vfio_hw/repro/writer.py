@@ -43,7 +43,7 @@ def written(recorded: Recorded) -> str:
     if reason := why_not(recorded):
         raise HarnessError(f"{recorded.path}: {reason}: use vfio-hw replay")
     try:
-        return _Writer(recorded.content, recorded.most_rounds, recorded.offsets_ns).text()
+        return _Writer(recorded).text()
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise HarnessError(
             f"{recorded.path} is damaged: a part of its programs can not be read ({error!r}): take"
@@ -52,10 +52,8 @@ def written(recorded: Recorded) -> str:
 
 
 class _Writer:
-    def __init__(
-        self, file: Mapping[str, Any], rounds: int | None, offsets_ns: Sequence[int] | None
-    ) -> None:
-        self._file, self._rounds, self._offsets_ns = file, rounds, offsets_ns
+    def __init__(self, recorded: Recorded) -> None:
+        self._recorded, self._file = recorded, recorded.content
         self._slots = _identifiers(slot["name"] for slot in self._file["slots"])
         self._labels: list[str] = []
         self._decisive: list[bool] = []
@@ -72,7 +70,8 @@ class _Writer:
             programs.append(self._function(f"actor_{index}", actor["program"]))
         first.append(len(self._labels))
         epilogue = self._function("epilogue", file["epilogue"])
-        offsets = _offsets(file) if self._offsets_ns is None else self._offsets_ns
+        known = self._recorded.offsets_ns
+        offsets = _offsets(file) if known is None else known
         settings = () if file["nth"] is None else SETTINGS.items()
         legal = [" / ".join(outcome) for outcome in file["legal"]]
         pids = [-1 if actor["pid"] is None else int(actor["pid"]) for actor in actors]
@@ -82,10 +81,11 @@ class _Writer:
             "TEST": _comment(file["test"]),
             "COMPLAINT": _comment(file["complaint"] or "not known: the kernel died of it"),
             "NEEDS": _comment(scene(file).needs),
-            "ROUNDS": self._rounds or _ROUNDS,
+            "ROUNDS": self._recorded.most_rounds or _ROUNDS,
             "DEADLINE": max(DEADLINE, math.ceil(file["deadline"])),
             "NEAR_NS": NEAR_NS,
             "WIDTHS": WIDTHS,
+            "MOST_WIDTHS": self._recorded.most_widths,
             "SETTINGS": len(settings),
             "SETTING_VALUES": "".join(
                 f"{{{string(str(path))}, {string(value)}}}, " for path, value in settings
