@@ -16,7 +16,7 @@ from vfio_hw.fixtures import Target
 from vfio_hw.host.questions import answers
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.descriptor import errno_of
-from vfio_hw.vfio.dma import PAGE, first_iova, mapped, memory
+from vfio_hw.vfio.dma import PAGE, first_iova, memory
 from vfio_hw.vfio.group import Group
 from vfio_hw.vfio.opened import Opened, opened
 
@@ -40,7 +40,10 @@ def refused_again_elsewhere(call: Call, expected: int) -> None:
 
 def container(user: Opened, number: int, stack: ExitStack) -> dict[str, tuple[Call, int]]:
     """Calls on a container, and its group that are refused where locks are held."""
-    ours, iova = stack.enter_context(mapped(user.iommu, 2 * PAGE))
+    # The close of the container unmaps it: an unmap would wait for a lock that is kept.
+    ours = stack.enter_context(memory(2 * PAGE))
+    iova = first_iova(user.iommu, 2 * PAGE)
+    user.iommu.map_dma(iova, ours.vaddr, 2 * PAGE)
     return {
         "SET_IOMMU": (lambda: user.container.set_iommu_errno(lib.VFIO_TYPE1_IOMMU), errno.EINVAL),
         "SET_CONTAINER": (lambda: user.group.set_container_errno(user.container), errno.EINVAL),

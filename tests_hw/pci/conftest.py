@@ -74,3 +74,14 @@ def bus(on_the_bus: list[PciFunction]) -> Iterator[list[PciFunction]]:
         for function in on_the_bus:
             stack.enter_context(bound_to(function))
         yield on_the_bus
+
+
+@pytest.fixture
+def bus_exporter(bus: list[PciFunction]) -> PciFunction:
+    """The first of them, whose BARs can be dma-bufs.
+
+    :raises Unsupported: this kernel has not the feature.
+    """
+    with opened(bus[0].path, "vfio_type1v2_iommu") as user:
+        need_features(user.device, "edu", "DMA_BUF")
+    return bus[0]

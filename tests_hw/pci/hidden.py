@@ -1,7 +1,10 @@
-"""What hides the BARs of a function from its user, and what of a dma-buf is to be seen."""
+"""What hides the BARs of a function from its user, what its dma-buf shows then, and its sleep."""
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 
+from vfio_hw.errors import KernelSplat
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.config import COMMAND
 from vfio_hw.vfio.device import Device
@@ -12,6 +15,7 @@ from vfio_hw.vfio.feature import enter_low_power, enter_low_power_once, exit_low
 from vfio_hw.vfio.opened import Opened
 
 BAR0 = lib.VFIO_PCI_BAR0_REGION_INDEX
+PROMPT = 5.0
 # Source: linux/pci_regs.h.
 COMMAND_MEMORY = 1 << 1
 CAPABILITY_POWER, POWER_CONTROL, POWER_STATE, D0, D3HOT = 0x01, 4, 3, 0, 3
@@ -28,6 +32,7 @@ def set_power(device: Device, on: bool) -> None:
     control = space.capability(CAPABILITY_POWER) + POWER_CONTROL
     before = space.get(control, 2) & ~POWER_STATE
     space.put(control, 2, before | (D0 if on else D3HOT))
+    assert space.get(control, 2) & POWER_STATE == (D0 if on else D3HOT)
 
 
 def _low_power(device: Device, on: bool) -> None:
@@ -64,3 +69,13 @@ def map_errno(user: Opened, buffer: DmaBuf) -> int:
     if not answer:
         assert user.iommu.unmap_dma(iova, PAGE) == PAGE
     return answer
+
+
+def becomes(path: Path, wanted: str) -> None:
+    """The function's runtime status is, or within the deadline becomes, ``wanted``."""
+    end = time.monotonic() + PROMPT
+    status = path / "power" / "runtime_status"
+    while (now := status.read_text().strip()) != wanted:
+        if time.monotonic() > end:
+            raise KernelSplat(f"{path.name} was {now} and not {wanted} in time", oracle="answer")
+        time.sleep(0.002)

@@ -7,15 +7,12 @@ shows is what is expected of the dma-buf.
 import contextlib
 import errno
 import signal
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests_hw.pci.hidden import BAR0, map_errno, set_memory, set_power
-from vfio_hw.errors import KernelSplat
+from tests_hw.pci.hidden import BAR0, PROMPT, becomes, map_errno, set_memory, set_power
 from vfio_hw.fixtures import Target
-from vfio_hw.host.sysfs import attribute
 from vfio_hw.host.touch import touched
 from vfio_hw.vfio import config
 from vfio_hw.vfio.device import Device
@@ -24,8 +21,6 @@ from vfio_hw.vfio.dmabuf import export
 from vfio_hw.vfio.eventfd import EventFd
 from vfio_hw.vfio.feature import enter_low_power, enter_low_power_once, exit_low_power
 from vfio_hw.vfio.opened import Opened, opened
-
-PROMPT = 5.0
 
 
 @contextlib.contextmanager
@@ -36,15 +31,6 @@ def shown(user: Opened) -> Iterator[memoryview]:
         memoryview(window).cast("I") as registers,
     ):
         yield registers
-
-
-def asleep(device: Target) -> None:
-    """The function sleeps within the deadline."""
-    end = time.monotonic() + PROMPT
-    while (now := attribute(device.path / "power" / "runtime_status")) != "suspended":
-        if time.monotonic() > end:
-            raise KernelSplat(f"{device.name} was {now} and did not sleep in time", oracle="answer")
-        time.sleep(0.002)
 
 
 @pytest.mark.promise("P8")
@@ -105,7 +91,7 @@ def test_a_dma_buf_is_back_when_the_wakeup_was_told(exporter: Target):
     ):
         for _ in range(2):
             enter_low_power_once(user.device, wakeup)
-            asleep(exporter)
+            becomes(exporter.path, "suspended")
             assert map_errno(user, buffer) == errno.ENODEV
             assert wakeup.fired() == 0
             user.device.config().get(config.VENDOR, 2)

@@ -6,13 +6,12 @@ Whether it sleeps is told by sysfs, how many keep it awake by power/runtime_usag
 import contextlib
 import errno
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vfio_hw.errors import KernelSplat
+from tests_hw.pci.hidden import BAR0, PROMPT, becomes
 from vfio_hw.fixtures import Target
 from vfio_hw.host import sysfs
 from vfio_hw.host.touch import touched
@@ -35,8 +34,6 @@ from vfio_hw.vfio.feature import (
 from vfio_hw.vfio.opened import opened
 
 MODES = ["vfio_type1v2_iommu", "iommufd"]
-BAR0 = lib.VFIO_PCI_BAR0_REGION_INDEX
-PROMPT = 5.0
 # Seconds in which a wakeup that is none would have been told.
 WATCHED = 0.3
 
@@ -45,16 +42,6 @@ WATCHED = 0.3
 def user(request, pci_device: Target):
     with opened(pci_device.path, request.param) as user:
         yield user
-
-
-def becomes(path: Path, wanted: str) -> None:
-    """The function's runtime status is, or within the deadline becomes, ``wanted``."""
-    end = time.monotonic() + PROMPT
-    status = path / "power" / "runtime_status"
-    while (now := status.read_text().strip()) != wanted:
-        if time.monotonic() > end:
-            raise KernelSplat(f"{path.name} was {now} and not {wanted} in time", oracle="answer")
-        time.sleep(0.002)
 
 
 def usage(path: Path) -> int:

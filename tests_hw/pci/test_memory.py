@@ -9,51 +9,35 @@ import signal
 
 import pytest
 
+from tests_hw.pci.hidden import BAR0, COMMAND_MEMORY, set_memory, set_power
 from vfio_hw.errors import KernelRefused
 from vfio_hw.fixtures import Target
 from vfio_hw.host.touch import touched
-from vfio_hw.uapi import lib
-from vfio_hw.vfio.config import COMMAND, Config
+from vfio_hw.vfio.config import COMMAND
 from vfio_hw.vfio.dma import PAGE
 from vfio_hw.vfio.eventfd import EventFd
 from vfio_hw.vfio.feature import enter_low_power, enter_low_power_once_errno, exit_low_power
 from vfio_hw.vfio.opened import opened
 
 MODES = ["vfio_type1v2_iommu", "iommufd"]
-BAR0 = lib.VFIO_PCI_BAR0_REGION_INDEX
-# Source: linux/pci_regs.h.
-COMMAND_MEMORY = 1 << 1
-CAPABILITY_POWER, POWER_CONTROL, POWER_STATE, D0, D3HOT = 0x01, 4, 3, 0, 3
-
-
-def set_memory(space: Config, on: bool) -> None:
-    before = space.get(COMMAND, 2) & ~COMMAND_MEMORY
-    space.put(COMMAND, 2, before | (COMMAND_MEMORY if on else 0))
-
-
-def set_power(space: Config, on: bool) -> None:
-    control = space.capability(CAPABILITY_POWER) + POWER_CONTROL
-    before = space.get(control, 2) & ~POWER_STATE
-    space.put(control, 2, before | (D0 if on else D3HOT))
-    assert space.get(control, 2) & POWER_STATE == (D0 if on else D3HOT)
 
 
 def assert_deaf_and_hearing_again(device: Target, mode: str, switch) -> None:
     """A mapping from before faults while it is off, and shows the registers again after."""
     with opened(device.path, mode) as user:
-        space, bar = user.device.config(), user.device.region(BAR0)
+        bar = user.device.region(BAR0)
         with bar.mmapped(0, PAGE) as window, memoryview(window).cast("I") as registers:
             for _ in range(2):
                 assert touched(registers) == 0
                 shown = registers[0]
-                switch(space, False)
+                switch(user.device, False)
                 assert touched(registers) == signal.SIGBUS
                 with pytest.raises(KernelRefused) as refused:
                     bar.get(0, 4)
                 assert refused.value.errno == errno.EIO
                 with bar.mmapped(PAGE, PAGE) as late, memoryview(late).cast("I") as later:
                     assert touched(later) == signal.SIGBUS
-                switch(space, True)
+                switch(user.device, True)
                 assert touched(registers) == 0
                 assert registers[0] == bar.get(0, 4) == shown
 
@@ -97,10 +81,10 @@ def test_a_bar_faults_while_the_device_may_sleep(pci_device: Target, mode):
 def test_a_mapping_outlives_the_descriptor_and_faults_no_less(pci_device: Target, mode):
     """It holds the device by itself: the BAR is there until the mapping goes."""
     with opened(pci_device.path, mode) as user:
-        space, bar = user.device.config(), user.device.region(BAR0)
+        bar = user.device.region(BAR0)
         with bar.mmapped(0, PAGE) as window, memoryview(window).cast("I") as registers:
             shown = registers[0]
-            set_memory(space, False)
+            set_memory(user.device, False)
             user.device.close()
             assert touched(registers) == signal.SIGBUS
     with opened(pci_device.path, mode) as user:
