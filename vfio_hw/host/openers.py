@@ -19,6 +19,10 @@ _FIRST, _SECOND, _WHOLE = 0.5, 2.0, 20.0
 _FIRST_NAMESPACE = 0xEFFFFFFC
 _SYSPATH = "vfio-device-syspath:"
 _VFIO = "anon_inode:[vfio-device]"
+# It keeps each file open that was added to it: virt/kvm/vfio.c.
+_KVM = "anon_inode:kvm-vfio"
+#: What an opening is of that may be of several devices, also of such as the process has closed.
+BY_KVM = "KVM's device for VFIO"
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,8 @@ def _descriptors(pid: int, root: Path) -> Iterator[Opening]:
         if target.startswith(_VFIO):
             device = _device_of(thread / "fdinfo" / number)
             yield Opening(pid, _name(pid, root), "a VFIO device", None, True, device)
+        elif target == _KVM:
+            yield Opening(pid, _name(pid, root), BY_KVM, None, True)
         else:
             yield from _of_file(pid, root, target, status)
     for thread in lost:
