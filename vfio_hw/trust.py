@@ -4,6 +4,7 @@ import grp
 import os
 import pwd
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from vfio_hw.errors import HarnessError
 
 _CODE = Path(__file__).parent
 _MOST_LINKS = 40  # path_resolution(7)
+# Source: acl(5), linux/posix_acl_xattr.h; an entry is its tag, what it permits, and to whom.
+_HEADER, _ENTRY, _MAY_WRITE = 4, struct.Struct("<HHI"), 2
+_USER, _OWNING_GROUP, _GROUP = 0x02, 0x04, 0x08
 
 
 def must_be_ours(path: Path, what: str, instead: str) -> None:
@@ -77,15 +81,28 @@ def _way(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def _open_to_others(path: Path, status: os.stat_result) -> bool:
-    if _CODE.stat().st_mode & 0o002:
+    code = _CODE.stat()
+    if code.st_mode & 0o002:
         return False  # so is the code, as all is on some shared file systems
     if status.st_mode & 0o002:
         return True
+    users = {0, code.st_uid, *(user for user, _ in _users())}
+    ours = {*((_USER, user) for user in users), *((_GROUP, group) for group in _groups())}
+    return not _writers(path, status) <= ours | _writers(_CODE, code)
+
+
+def _writers(path: Path, status: os.stat_result) -> set[tuple[int, int]]:
+    """Which users and groups may write to it, beside its owner and everybody: tag and number."""
+    # Those bits say the most that any of an access control list may do.
     if not status.st_mode & 0o020:
-        return False
-    # Those bits say the most that any of an access control list may do then: acl(5).
+        return set()
     acl = _acl(path)
-    return status.st_gid not in _groups() if acl is None else acl != _acl(_CODE)
+    if acl is None:
+        return {(_GROUP, status.st_gid)}
+    entries = [each for each in _ENTRY.iter_unpack(acl[_HEADER:]) if each[1] & _MAY_WRITE]
+    named = {(tag, number) for tag, _, number in entries if tag in (_USER, _GROUP)}
+    owning = {(_GROUP, status.st_gid) for tag, _, _ in entries if tag == _OWNING_GROUP}
+    return named | owning
 
 
 def _acl(path: Path) -> bytes | None:
@@ -103,9 +120,7 @@ def _mode(path: Path, status: os.stat_result) -> str:
 
 def _groups() -> set[int]:
     """Those in which is nobody who could not do as much without them."""
-    code = _CODE.stat()
-    own = {group for user, group in _users() if _private(user, group)}
-    return {0, *own, *([code.st_gid] if code.st_mode & 0o020 else [])}
+    return {0, *(group for user, group in _users() if _private(user, group))}
 
 
 def _private(user: int, group: int) -> bool:

@@ -1,6 +1,7 @@
 """This file checks the exit status of a run on this machine, by what pytest and the tests say."""
 
 import argparse
+from collections.abc import Sequence
 
 import pytest
 
@@ -19,9 +20,10 @@ def status(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "state"))
     (tmp_path / "results").mkdir()
 
-    def ended(pytests: int | None, *verdicts: str) -> int:
+    def ended(pytests: int | None, *verdicts: str, left: Sequence[str] = ()) -> int:
         with Place.begun(tmp_path / "results") as place:
             run = _Run(argparse.Namespace(device=[]), place, Ending())
+            run._planned = list(left)
             for number, verdict in enumerate(verdicts):
                 run._log.write(Result(f"t.py::test_{number}", verdict, 1.0, "").as_event())
             return run._ended(pytests)
@@ -29,8 +31,15 @@ def status(tmp_path, monkeypatch):
     return ended
 
 
-def test_a_known_find_is_a_failure_to_pytest_only(status):
-    assert status(1, "passed", "known") == OK
+@pytest.mark.parametrize("pytests", [1, 2])
+def test_a_known_find_is_a_failure_to_pytest_only(status, pytests):
+    """After which it stops, where no further test is given to the kernel."""
+    assert status(pytests, "passed", "known") == OK
+
+
+def test_what_is_left_after_a_known_find_is_told(status):
+    with pytest.raises(HarnessError, match="pytest ended with status 2 and left 1 tests"):
+        status(2, "known", left=["t.py::test_left"])
 
 
 def test_a_failure_is_the_kernels(status):

@@ -3,7 +3,7 @@
 import pytest
 
 from vfio_hw.host.held import holders
-from vfio_hw.host.openers import Opening
+from vfio_hw.host.openers import Opening, openings
 from vfio_hw.host.target import Target, function_of
 
 
@@ -46,6 +46,33 @@ def test_who_does_not_say_has_that_whose_group_it_has(device):
 def test_a_mapping_is_of_the_device_that_is_open_beside_it(device):
     mapping = Opening(8, "qemu", "a mapping of a VFIO device", None, True)
     assert holders(device, [descriptor(8, "/sys/devices/other"), mapping]) == []
+
+
+@pytest.fixture
+def by_kvm(tmp_path):
+    """What a process has open that has closed a device, and KVM has not."""
+    fds = tmp_path / "proc/8/fd"
+    fds.mkdir(parents=True)
+    (fds.parent / "stat").write_text("8 (qemu) S 1 1\n")
+    (fds / "9").symlink_to("anon_inode:kvm-vfio")
+    (fds / "anon_inode:kvm-vfio").touch()
+    return openings(tmp_path)[0]
+
+
+def test_who_has_closed_it_has_it_while_kvm_does(device, by_kvm):
+    assert [str(each) for each in by_kvm] == ["pid 8 (qemu): KVM's device for VFIO"]
+    assert holders(device, by_kvm) == by_kvm
+
+
+@pytest.mark.parametrize("enabled, held", [("1", True), ("0", False)])
+def test_also_who_has_another_one_open_where_the_kernel_says_that_somebody_does(
+    device, by_kvm, enabled, held
+):
+    """A virtual machine on that one is no hindrance else."""
+    other = descriptor(8, "/sys/devices/other")
+    (device / "enable").write_text(f"{enabled}\n")
+    assert holders(device, [*by_kvm, other]) == (by_kvm if held else [])
+    assert [each.pid for each in holders(device, [*by_kvm, other, node(7, "/dev/vfio/12")])] == [7]
 
 
 def test_who_reads_sysfs_holds_nothing(device):

@@ -136,6 +136,14 @@ def test_a_driver_that_refuses_is_named_and_the_old_one_comes_back(bus: Bus) -> 
     assert (function.driver, function.driver_override) == ("edu-native", None)
 
 
+def test_guards_take_no_time_of_the_kernel_s(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They look at the whole machine; a write that is given no time more is a kernel that hangs."""
+    bus.bind("edu-native")
+    monkeypatch.setattr(binding, "guards", [lambda function: time.sleep(0.3)])
+    with bound_to(PciFunction.at("00:04.0", bus.path), deadline=0.2) as function:
+        assert function.driver == "vfio-pci"
+
+
 def test_what_an_unbind_that_hangs_left_undone_is_noted(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,9 +164,9 @@ def test_who_lives_and_could_not_be_looked_at_has_not_told(threads, monkeypatch,
     monkeypatch.setattr(tables, "tables", lambda *_: [there[each] for each in listed])
     root = there[0].parents[3]
     with pytest.raises(OSError, match="end faster"):
-        look(7, root)
+        list(look(7, root))
     (there[2] / "stat").write_text("9 (x) X 1 1\n")
-    assert look(7, root) == []
+    assert list(look(7, root)) == []
 
 
 def test_a_process_that_did_not_tell_is_silent(threads, monkeypatch):
@@ -175,3 +175,35 @@ def test_a_process_that_did_not_tell_is_silent(threads, monkeypatch):
     opened, silent = openings(there[0].parents[3])
     assert opened == [] and [each.pid for each in silent] == [7]
     assert silent[0].why == "(its threads end faster than they can be looked at)"
+
+
+def has_it_open(thread: Path) -> None:
+    (thread / "fd/3").symlink_to(NODE)
+
+
+def has_it_mapped(thread: Path) -> None:
+    (thread / "maps").write_text(f"7f10-7f20 r--p 00000000 00:05 4 {NODE}\n")
+
+
+@pytest.mark.parametrize("has_it", [has_it_open, has_it_mapped])
+def test_what_was_seen_of_who_did_not_tell_all_counts(threads, monkeypatch, has_it):
+    """One of its threads has always ended by the end of a look, and another one lives."""
+    monkeypatch.setattr(holders, "_HELD", re.compile(f"{NODE}$"))
+    there = threads("XS")
+    has_it(there[1])
+    monkeypatch.setattr(tables, "tables", lambda *_: there[1:2])
+    opened, silent = openings(there[0].parents[3])
+    assert [each.what for each in opened] == [NODE] and [each.pid for each in silent] == [7]
+    (held,) = holders.holders(there[0].parents[3])
+    assert held.endswith(NODE)
+
+
+def test_so_does_what_comes_after_a_descriptor_of_a_thread_that_has_ended(threads, monkeypatch):
+    there = threads("SS")
+    (there[1] / "fd/3").symlink_to("nowhere")
+    has_it_open(there[2])
+    found = [tables.Descriptor(thread, "3", NODE) for thread in there[1:]]
+    monkeypatch.setattr("vfio_hw.host.openers.descriptors", lambda *_: iter(found))
+    (there[1] / "stat").write_text("8 (x) X 1 1\n")
+    opened, silent = openings(there[0].parents[3])
+    assert [each.what for each in opened] == [NODE] and [each.pid for each in silent] == [7]

@@ -54,18 +54,17 @@ def test_nor_below_it_in_a_directory_of_our_own(home: Callable[..., Path]) -> No
         session.results_directory(ours / "x")
 
 
-def acl(user: int) -> bytes:
-    """Who has the file, this user, and its group in name only may write. Source: acl(5)."""
-    nobody = 0xFFFFFFFF
-    entries = ((1, 7, nobody), (2, 7, user), (4, 5, nobody), (16, 7, nobody), (32, 5, nobody))
-    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in entries)
+def acl(user: int = 7, group: int = 5) -> bytes:
+    """Who has the file may write, and this user or its group if they may. Source: acl(5)."""
+    entries = ((1, 7, -1), (2, user, OTHER), (4, group, -1), (16, 7, -1), (32, 5, -1))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *each) for each in entries)
 
 
 @pytest.fixture
 def shared_by_acl(home: Callable[..., Path]) -> Path:
     """A directory whose group is ours alone, and in which another user may write."""
     there = home()
-    os.setxattr(there, "system.posix_acl_access", acl(OTHER))
+    os.setxattr(there, "system.posix_acl_access", acl())
     assert there.stat().st_mode & 0o022 == 0o020
     return there
 
@@ -77,6 +76,25 @@ def test_nor_where_an_access_control_list_lets_another_user_write(shared_by_acl:
     file.touch()
     with pytest.raises(HarnessError, match=r"home is not this user's alone.*drwxrwxr-x\+"):
         trust.must_be_ours(file, "it", "go")
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("group", "user_may", "group_may", "trusted"),
+    [(OTHER, 7, 7, True), (OTHER + 1, 7, 7, False), (OTHER + 1, 5, 5, True), (0, 5, 7, True)],
+)
+def test_an_access_control_list_is_judged_by_who_may_write(
+    home: Callable[..., Path], tmp_path: Path, monkeypatch, group, user_may, group_may, trusted
+) -> None:
+    """Whom the code's lets write, too; the mode shows those bits whoever it is that may."""
+    (code := tmp_path / "code").mkdir()
+    os.chown(code, -1, OTHER)
+    os.setxattr(code, "system.posix_acl_access", acl(7, 7))
+    monkeypatch.setattr(trust, "_CODE", code)
+    there = home(group=group)
+    os.setxattr(there, "system.posix_acl_access", acl(user_may, group_may))
+    assert there.stat().st_mode & 0o022 == 0o020
+    assert (trust.led_by_others(there / "x") is None) == trusted
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o757])

@@ -31,7 +31,7 @@ from vfio_hw.watchdog import RACE_BUDGET, REPORT_SECONDS, deadline_for
 
 _PATIENCE = 10.0  # for the last write of a run that was killed
 _MODULES = ("vfio-pci", "vfio_iommu_type1", "iommufd")
-_PYTEST_FAILED, _PYTEST_USAGE, _PYTEST_NOTHING = 1, 4, 5
+_PYTEST_FAILED, _PYTEST_STOPPED, _PYTEST_USAGE, _PYTEST_NOTHING = 1, 2, 4, 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -206,8 +206,9 @@ class _Run:
             raise HarnessError(f"no test was run: {said}; see {output}")
         if verdicts == {"skipped"}:
             raise HarnessError("every test was skipped, so nothing was judged: see the reasons")
-        # A known find is a failure to pytest.
-        ended_well = status == 0 or (status == _PYTEST_FAILED and "known" in verdicts)
+        # A known find is a failure to pytest, after which there may be no further test.
+        by_a_find = status in (_PYTEST_FAILED, _PYTEST_STOPPED) and "known" in verdicts
+        ended_well = status == 0 or by_a_find
         if left or not ended_well:
             raise HarnessError(
                 f"pytest ended with status {status} and left {len(left)} tests:"

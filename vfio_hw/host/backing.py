@@ -10,7 +10,7 @@ import stat
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -51,14 +51,18 @@ def backed(root: Path = Path("/")) -> list[Backed]:
     return [*_loops(root), *_exports(root)]
 
 
-def nodes_at(paths: Iterable[str], root: Path = Path("/")) -> dict[str, Node]:
-    """The nodes that these paths lead to; those that lead to none, or do not answer, are left out.
+def nodes_at(paths: Iterable[str], root: Path = Path("/")) -> dict[str, Node | None]:
+    """The nodes that these paths lead to, None where nobody knows; those that lead to none are out.
 
-    Any user may have chosen a path, to where it hangs who looks.
+    Any user may have chosen a path, to where it hangs who looks: the first of them are asked first.
     """
     asked = list(dict.fromkeys(paths))
-    found = zip(asked, _looked_at(asked, root), strict=True)
-    return {path: node for path, answer in found if (node := _node(answer)) is not None}
+    nodes: dict[str, Node | None] = {}
+    for path, answer in zip(asked, _looked_at(asked, root), strict=True):
+        found = _node(answer) or _named(path, root)
+        if found or answer != _OTHER:
+            nodes[path] = found
+    return nodes
 
 
 def _looked_at(paths: Sequence[str], root: Path) -> list[str]:
@@ -139,13 +143,13 @@ def _exports(root: Path) -> Iterator[Backed]:
 
 def _on(each: Backed, root: Path) -> Iterator[Backed]:
     """With its node, by the path; none when the path leads to a file."""
-    (answer,) = _looked_at([each.path], root)
-    found = _node(answer)
-    if found is None:
-        # The node of a disk may have been taken away, or be of another mount namespace.
-        name = each.path.removesuffix(" (deleted)").rpartition("/dev/")[2].replace("/", "!")
-        numbers = node(root / "sys/class/block" / name)
-        found = None if numbers is None else ("b", *numbers)
-    if found is None and answer == _OTHER:
-        return
-    yield Backed(each.rule, each.text, each.path, found, each.disk)
+    for found in nodes_at([each.path], root).values():
+        yield replace(each, node=found)
+
+
+def _named(path: str, root: Path) -> Node | None:
+    """The disk that a path names, whose node was taken away, or is of another mount namespace."""
+    block = root / "sys/class/block"
+    name = path.removesuffix(" (deleted)").rpartition("/dev/")[2].replace("/", "!")
+    numbers = node(block / name) if name in names_in(block) else None
+    return None if numbers is None else ("b", *numbers)

@@ -33,7 +33,7 @@ def bound_to(
     model is touched (new_id would take them all).
     Source: Documentation/ABI/testing/sysfs-bus-pci, driver_override.
 
-    :param deadline: seconds for each direction.
+    :param deadline: seconds for each write.
     :raises HarnessError: ``driver`` did not take the function, or something could not be put back.
     :raises KernelSplat: the kernel did not come back from an unbind, or a probe.
     """
@@ -56,8 +56,9 @@ def rebind(function: PciFunction, driver: str | None, deadline: float = 10.0) ->
     """Bind the function to ``driver`` (None: to no driver), which its driver_override then names.
 
     With None the override is left alone. Nothing is undone: see :func:`bound_to`.
+
+    :param deadline: seconds for each write.
     """
-    end = time.monotonic() + deadline
     if driver is not None:
         if not (function.bus / "drivers" / driver).is_dir():
             raise HarnessError(
@@ -69,11 +70,13 @@ def rebind(function: PciFunction, driver: str | None, deadline: float = 10.0) ->
             set_driver_override(function, driver, deadline)
     if function.driver == driver:
         return
-    unbind(function, end - time.monotonic())
+    unbind(function, deadline)
     if driver is None:
         return
+    # Not before: the time that the guards take, who look at the whole machine, is not the kernel's.
+    end = time.monotonic() + deadline
     probe = function.bus / "drivers_probe"
-    write_with_deadline(probe, function.address, end - time.monotonic())
+    write_with_deadline(probe, function.address, deadline)
     while function.driver != driver:
         if time.monotonic() > end:
             if (function.bus / "drivers" / driver).is_dir():
@@ -129,7 +132,7 @@ def ask_guards(function: PciFunction) -> None:
 def free(*functions: PciFunction, deadline: float = 10.0) -> Iterator[None]:
     """Those of the functions that VFIO has are without a driver inside, and reserved to VFIO's.
 
-    :param deadline: seconds for each direction of each.
+    :param deadline: seconds for each write.
     """
     with contextlib.ExitStack() as stack:
         for function in functions:

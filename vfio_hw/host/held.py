@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vfio_hw.host.descendants import descendants, node
-from vfio_hw.host.openers import Opening, openings
+from vfio_hw.host.openers import BY_KVM, Opening, openings
 from vfio_hw.host.pci import PciFunction
-from vfio_hw.host.sysfs import link_name, names_in
+from vfio_hw.host.sysfs import attribute, link_name, names_in
 from vfio_hw.host.target import MDEV, PCI, Target, function_of
 from vfio_hw.host.text import printable
 
@@ -45,6 +45,10 @@ def holders(device: Path, opened: Sequence[Opening]) -> list[Opening]:
         if vfio and each.vfio and not each.device
         if each.pid not in elsewhere
     }
+    # VFIO's driver enables a function while it is open. Where nobody is seen to have it, KVM may,
+    # also for who has another one. Source: vfio_pci_core_enable(), Documentation/PCI/sysfs-pci.rst.
+    if vfio and not mine and attribute(device / "enable") not in (None, "0"):
+        return list({each.pid: each for each in opened if each.what == BY_KVM}.values())
     found = {each.pid: each for each in opened if each.vfio or _named(each) in names}
     return [found[pid] for pid in sorted(mine) if pid in found]
 

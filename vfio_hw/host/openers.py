@@ -19,6 +19,10 @@ _FIRST, _SECOND, _WHOLE = 0.5, 2.0, 20.0
 _FIRST_NAMESPACE = 0xEFFFFFFC
 _SYSPATH = "vfio-device-syspath:"
 _VFIO = "anon_inode:[vfio-device]"
+# It keeps each file open that was added to it: virt/kvm/vfio.c.
+_KVM = "anon_inode:kvm-vfio"
+#: What an opening is of that may be of several devices, also of such as the process has closed.
+BY_KVM = "KVM's device for VFIO"
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,11 @@ def openings(root: Path = Path("/")) -> tuple[list[Opening], list[Silent]]:
     asked = [(pid, held) for pid in pids for held in (_descriptors, _mappings)]
     # A look into a process can wait for what that process waits for. The others come first.
     given = _answered(asked, _FIRST, root)
-    given |= _answered([each for each in asked if given[each].startswith("(")], _SECOND, root)
-    found, silent = [], {}
-    for (pid, _), answer in given.items():
-        if answer.startswith("("):
-            silent[pid] = Silent(pid, _name(pid, root), answer)
-            continue
-        for line in filter(None, answer.split("\n")):
-            fields = json.loads(line)
-            node = fields.pop("node")
-            found.append(Opening(node=node and (node[0], node[1], node[2]), **fields))
+    again = _answered([each for each in asked if _parted(given[each])[1]], _SECOND, root)
+    lines = [line for answer in (*given.values(), *again.values()) for line in _parted(answer)[0]]
+    found = [_opening(line) for line in dict.fromkeys(lines)]
+    parted = ((pid, _parted(answer)[1]) for (pid, _), answer in (given | again).items())
+    silent = {pid: Silent(pid, _name(pid, root), why) for pid, why in parted if why}
     return found, list(silent.values())
 
 
@@ -108,29 +107,52 @@ def _answered(asked: Sequence[_Asked], patience: float, root: Path) -> dict[_Ask
 
 
 def _told(held: _Held, pid: int, root: Path) -> str:
+    """A line for each thing that it has; a last one in brackets says why there may be more."""
+    # A table that a thread has of its own was a copy: of what is in both one will do.
+    lines: dict[str, None] = {}
     try:
-        # A table that a thread has of its own was a copy: of what is in both one will do.
-        return "\n".join(json.dumps(asdict(each)) for each in dict.fromkeys(held(pid, root)))
+        for each in held(pid, root):
+            lines[json.dumps(asdict(each))] = None
+    except BlockingIOError as error:
+        lines[f"({error.strerror})"] = None
     except (FileNotFoundError, ProcessLookupError):  # it has ended
         return ""
     except PermissionError:
         if os.geteuid() != 0:
             return ""
         raise
+    return "\n".join(lines)
+
+
+def _parted(answer: str) -> tuple[list[str], str]:
+    """What was told, and why that is not all, in brackets; "" when it is."""
+    lines = list(filter(None, answer.split("\n")))
+    return lines, lines.pop() if lines and lines[-1].startswith("(") else ""
+
+
+def _opening(line: str) -> Opening:
+    fields = json.loads(line)
+    node = fields.pop("node")
+    return Opening(node=node and (node[0], node[1], node[2]), **fields)
 
 
 def _descriptors(pid: int, root: Path) -> Iterator[Opening]:
+    lost: dict[Path, None] = {}
     for thread, number, target in descriptors(pid, root):
         try:
             status = (thread / "fd" / number).stat()
         except OSError:
-            must_have_told(thread, pid, root)
+            lost[thread] = None
             continue
         if target.startswith(_VFIO):
             device = _device_of(thread / "fdinfo" / number)
             yield Opening(pid, _name(pid, root), "a VFIO device", None, True, device)
+        elif target == _KVM:
+            yield Opening(pid, _name(pid, root), BY_KVM, None, True)
         else:
             yield from _of_file(pid, root, target, status)
+    for thread in lost:
+        must_have_told(thread, pid, root)
 
 
 def _mappings(pid: int, root: Path) -> Iterator[Opening]:

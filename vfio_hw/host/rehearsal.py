@@ -12,12 +12,12 @@ from vfio_hw.host.held import Held
 from vfio_hw.host.journals import Found
 from vfio_hw.host.pci import PciFunction, is_vfio
 from vfio_hw.host.record import Record
-from vfio_hw.host.rescan import bus_of
+from vfio_hw.host.rescan import AUTOPROBE, bus_of
 from vfio_hw.host.state import State
-from vfio_hw.host.sysfs import attribute
 from vfio_hw.host.target import Target, function_of
 from vfio_hw.host.undoable import (
     BOOTED,
+    LAST,
     Outcome,
     Wanted,
     lost_with_its_state,
@@ -65,7 +65,7 @@ class _Rehearsal:
         chosen = [each for each in reversed(found.records) if wanted(found, each)]
         # What waits for its driver comes when that has it again: last.
         turns = {each: turn(found.records, each) for each in chosen}
-        for number in (0, 1, None, 2):
+        for number in (*range(LAST), None, LAST):
             for target in (each for each in chosen if turns[each] == number):
                 yield from self._target(target, found, number is None)
 
@@ -119,7 +119,7 @@ class _Rehearsal:
                 raise HarnessError(lost_with_its_state(old))
             yield targets.MDEV / target.name / "remove", "1"
         elif target.kind == "present":
-            yield from _rescan(target.name)
+            yield from self._rescan(target.name)
             self._returned.add(target.name)
         elif target.kind == "driver":
             yield from self._driver(target, old)
@@ -140,6 +140,16 @@ class _Rehearsal:
         now = Target("attribute", str(targets.PCI / address / _OVERRIDE))
         return put[-1] if put else now.value() or ""
 
+    def _rescan(self, address: str) -> Iterator[Write]:
+        """Those of rescan_bus_of()."""
+        bus, switch = bus_of(address), targets.PCI.parent / AUTOPROBE
+        probes = self._value(Target("attribute", str(switch))) == "1"
+        if probes:
+            yield switch, "0"
+        yield bus / "rescan", "1"
+        if probes:
+            yield switch, "1"
+
     def _driver(self, target: Target, old: str) -> Iterator[Write]:
         function = targets.PCI / target.name
         path, override = function / _OVERRIDE, self._override(target.name)
@@ -154,15 +164,3 @@ class _Rehearsal:
             yield targets.PCI.parent / "drivers_probe", target.name
             if override != old:
                 yield path, override
-
-
-def _rescan(address: str) -> Iterator[Write]:
-    """Those of rescan_bus_of()."""
-    bus = bus_of(address)
-    switch = targets.PCI.parent / "drivers_autoprobe"
-    probes = attribute(switch) == "1"
-    if probes:
-        yield switch, "0"
-    yield bus / "rescan", "1"
-    if probes:
-        yield switch, "1"

@@ -12,6 +12,8 @@ from vfio_hw.host.sysfs import attribute, names_in, write
 
 BUSES = Path("/sys/class/pci_bus")
 _BUS = Path("/sys/bus/pci")
+#: Of a bus: whether what comes to it is offered to drivers.
+AUTOPROBE = "drivers_autoprobe"
 
 
 def rescan_bus_of(
@@ -65,7 +67,7 @@ def bus_of(address: str, buses: Path = BUSES) -> Path:
 @contextlib.contextmanager
 def _unprobed(pci: Path) -> Iterator[bool]:
     """What comes to the bus inside is offered to no driver; yields whether it is otherwise."""
-    switch = pci / "drivers_autoprobe"
+    switch = pci / AUTOPROBE
     probes = attribute(switch) == "1"
     if probes:
         write(switch, "0")

@@ -25,6 +25,7 @@ from vfio_hw.host.state import State
 from vfio_hw.host.target import Target, alike, function_of
 from vfio_hw.host.undoable import (
     BOOTED,
+    LAST,
     Outcome,
     Wanted,
     lost_with_its_state,
@@ -81,7 +82,7 @@ def _all_told(state: State) -> list[Found]:
 def _undone(opened: Journal, found: Found, wanted: Wanted) -> Iterator[Outcome]:
     # Who is killed from here on has left what is half undone, and is to be undone whole.
     opened.unwant(target for target in opened.records if wanted(found, target))
-    for number in range(3):
+    for number in range(LAST + 1):
         turns = {each: turn(opened.records, each) for each in reversed(opened.records)}
         targets = [each for each in turns if turns[each] == number and wanted(found, each)]
         yield from _each_undone(opened, found, targets)

@@ -12,6 +12,10 @@ from vfio_hw.host.disk import Look
 from vfio_hw.host.process import processes
 from vfio_hw.host.sysfs import attribute, lines_of, names_in
 
+# What is told of disks, by their numbers; and of such as nobody knows, in words.
+_Told = tuple[dict[tuple[int, int], str], list[str]]
+# Source: Documentation/filesystems/proc.rst, filesystems.
+_NODEV = "nodev\t"
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -36,7 +40,8 @@ class Storage:
 
     def __init__(self, root: Path = Path("/"), *, claim: bool = True) -> None:
         self._root = root
-        self._mounts, self._swaps = _mounts(root), _swaps(root)
+        (self._mounts, mounted), (self._swaps, swapped) = _mounts(root), _swaps(root)
+        self._unknown = [*mounted, *swapped]
         self._backed, self._look = backed(root), Look(root, claim=claim)
 
     def uses(self, name: str) -> list[Use]:
@@ -64,7 +69,10 @@ class Storage:
             told = True
             yield _backing(name, each)
             yield from self._uses(each.disk, seen)
-        if not told and (found := self._look.at(name, numbers)):
+        if told:
+            return
+        yield from (Use("unread", f"{name} may be {each}") for each in self._unknown)
+        if found := self._look.at(name, numbers):
             yield Use(found[0], f"{name} {found[1]}")
 
     def exports(self, name: str, numbers: tuple[int, int]) -> list[Use]:
@@ -95,22 +103,29 @@ def _holder(name: str, holder: str, root: Path) -> Use:
     return Use("claimed", f"{name} is part of {holder}")
 
 
-def _mounts(root: Path) -> dict[tuple[int, int], str]:
+def _mounts(root: Path) -> _Told:
     found: dict[tuple[int, int], str] = {}
-    sources: dict[str, str] = {}
+    needed: dict[str, str] = {}
+    others: dict[str, str] = {}
+    kinds = lines_of(root / "proc/filesystems")
+    nodev = {line.removeprefix(_NODEV) for line in kinds if line.startswith(_NODEV)}
     for threads in _by_namespace(root):
         for line in _mountinfo(threads):
             fields = line.split(" ")
             major, _, minor = fields[2].partition(":")
             where = _plain(fields[4])
             found.setdefault((int(major), int(minor)), where)
-            source = _plain(fields[fields.index("-", 6) + 2])
-            if source.startswith("/"):
-                sources.setdefault(source, where)
-    # btrfs has numbers of its own: there the source tells.
-    for source, numbers in _disks(sources, root).items():
-        found.setdefault(numbers, sources[source])
-    return found
+            kind, source = fields[fields.index("-", 6) + 1 :][:2]
+            if major == "0" and source.startswith("/"):
+                sources = others if kind.partition(".")[0] in nodev else needed
+                sources.setdefault(_plain(source), where)
+    # btrfs has numbers of its own: there the source tells. What needs no disk any user may have
+    # mounted, from wherever he likes: it comes last, and where it leads nowhere that is so.
+    disks, unknown = _disks([*needed, *others], root)
+    for source, numbers in disks.items():
+        found.setdefault(numbers, needed.get(source) or others[source])
+    lost = [source for source in unknown if source in needed]
+    return found, [f"{each}, which is mounted on {needed[each]}" for each in lost]
 
 
 def _mountinfo(threads: Iterable[Path]) -> list[str]:
@@ -144,15 +159,18 @@ def _namespace(thread: Path) -> str | None:
         return None
 
 
-def _swaps(root: Path) -> dict[tuple[int, int], str]:
-    lines = lines_of(root / "proc/swaps")[1:]
-    names = [_plain(re.split(r"[ \t]", line, maxsplit=1)[0]) for line in lines]
-    return {numbers: name for name, numbers in _disks(names, root).items()}
+def _swaps(root: Path) -> _Told:
+    fields = (re.split(r"[ \t]+", line) for line in lines_of(root / "proc/swaps")[1:])
+    disks, unknown = _disks((_plain(each[0]) for each in fields if each[1] == "partition"), root)
+    swaps = {numbers: name for name, numbers in disks.items()}
+    return swaps, [f"{name}, which is swapped to" for name in unknown]
 
 
-def _disks(paths: Iterable[str], root: Path) -> dict[str, tuple[int, int]]:
-    """The numbers of those that lead to one."""
-    return {path: node[1:] for path, node in nodes_at(paths, root).items() if node[0] == "b"}
+def _disks(paths: Iterable[str], root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """The numbers of those that lead to one, and those of which nobody knows where they lead."""
+    nodes = nodes_at(paths, root)
+    disks = {path: node[1:] for path, node in nodes.items() if node and node[0] == "b"}
+    return disks, [path for path, node in nodes.items() if node is None]
 
 
 def _plain(text: str) -> str:

@@ -9,9 +9,9 @@ import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from vfio_hw.host.process import processes, stat_fields
 from vfio_hw.host.sysfs import lines_of, names_in
@@ -41,6 +41,9 @@ class Mapping(NamedTuple):
     target: str
 
 
+_Thing = TypeVar("_Thing", Descriptor, Mapping)
+
+
 def tables(pid: int, root: Path = _ROOT) -> list[Path]:
     """For each table of descriptors that a process has, the directory of a living thread with it.
 
@@ -58,40 +61,42 @@ def tables(pid: int, root: Path = _ROOT) -> list[Path]:
     return [thread for thread in threads if _lives(thread)]
 
 
-def descriptors(pid: int, root: Path = _ROOT) -> list[Descriptor]:
+def descriptors(pid: int, root: Path = _ROOT) -> Iterator[Descriptor]:
     """Every descriptor of a process, in each of its tables; none when it has ended.
 
     :raises PermissionError: it is not ours to see.
-    :raises OSError: it lives, and its threads end faster than they can be looked at.
+    :raises OSError: it lives, and its threads end faster than they can be looked at; after what was
+        seen of it.
     """
-    for _ in range(_TRIES):
-        threads = tables(pid, root)
-        found = [each for thread in threads for each in _in_table(thread)]
-        if _told_all(threads, pid, root):
-            return found
-    raise _too_fast()
+    return _seen(_in_tables, pid, root)
 
 
-def mappings(pid: int, root: Path = _ROOT) -> list[Mapping]:
+def mappings(pid: int, root: Path = _ROOT) -> Iterator[Mapping]:
     """Every mapping of a process that has a name; none when it has ended.
 
     This waits for a process that is busy with its own address space, also when it hangs there.
 
     :raises PermissionError: it is not ours to see.
-    :raises OSError: it lives, and its threads end faster than they can be looked at.
+    :raises OSError: it lives, and its threads end faster than they can be looked at; after what was
+        seen of it.
     """
+    return _seen(_in_maps, pid, root, 1)
+
+
+def _seen(
+    look: Callable[[Sequence[Path]], list[_Thing]], pid: int, root: Path, most: int | None = None
+) -> Iterator[_Thing]:
+    """What is to be seen by way of its threads, of so many at the most."""
+    seen: dict[_Thing, None] = {}
     for _ in range(_TRIES):
-        lines: list[str] = []
-        threads = tables(pid, root)[:1]
-        for thread in threads:
-            with contextlib.suppress(ProcessLookupError):
-                lines = lines_of(thread / "maps")
+        threads = tables(pid, root)[:most]
+        found = look(threads)
         if _told_all(threads, pid, root):
-            break
-    else:
-        raise _too_fast()
-    fields = (line.split(maxsplit=5) for line in lines)
-    return [Mapping(each[0], each[5]) for each in fields if len(each) == 6]
+            yield from found
+            return
+        seen |= dict.fromkeys(found)
+    yield from seen
+    raise _too_fast()
 
 
 def must_have_told(thread: Path, pid: int, root: Path = _ROOT) -> None:
@@ -119,15 +124,25 @@ def _too_fast() -> OSError:
     return OSError(errno.EAGAIN, "its threads end faster than they can be looked at")
 
 
-def _in_table(thread: Path) -> list[Descriptor]:
+def _in_tables(threads: Sequence[Path]) -> list[Descriptor]:
     found = []
-    for number in names_in(thread / "fd"):
-        try:
-            target = str((thread / "fd" / number).readlink())
-        except OSError:  # it was closed meanwhile
-            continue
-        found.append(Descriptor(thread, number, target))
+    for thread in threads:
+        for number in names_in(thread / "fd"):
+            try:
+                target = str((thread / "fd" / number).readlink())
+            except OSError:  # it was closed meanwhile
+                continue
+            found.append(Descriptor(thread, number, target))
     return found
+
+
+def _in_maps(threads: Sequence[Path]) -> list[Mapping]:
+    lines: list[str] = []
+    for thread in threads:
+        with contextlib.suppress(ProcessLookupError):
+            lines = lines_of(thread / "maps")
+    fields = (line.split(maxsplit=5) for line in lines)
+    return [Mapping(each[0], each[5]) for each in fields if len(each) == 6]
 
 
 def _lives(thread: Path) -> bool:

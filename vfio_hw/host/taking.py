@@ -63,7 +63,7 @@ def take(
     A journal keeps what they were; the machine's lock is held by the caller. Virtual functions that
     go with their physical one are not bound.
 
-    :param deadline: seconds for each function.
+    :param deadline: seconds for each write.
     :param purpose: of the journal.
     :param heeded: wraps the taking, and not the giving back: what may interrupt the one.
     """

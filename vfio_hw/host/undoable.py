@@ -8,8 +8,11 @@ from vfio_hw.host.held import in_words
 from vfio_hw.host.journals import Found
 from vfio_hw.host.openers import Opening
 from vfio_hw.host.record import Record
+from vfio_hw.host.rescan import AUTOPROBE
 from vfio_hw.host.target import Target, alike, function_of
 
+#: The last turn.
+LAST = 3
 #: Of a journal of another boot.
 BOOTED = "the machine was booted since, so nothing is left"
 
@@ -35,14 +38,17 @@ Wanted = Callable[[Found, Target], bool]
 def turn(records: Collection[Target], target: Target) -> int | None:
     """When it is to be put back; None: not while the driver that it had is not.
 
-    What has left its bus is brought back first: only then can be told what has become of it. What
-    drivers set comes last, when the old one has the function again.
+    What has left its bus is brought back first: only then can be told what has become of it; and
+    others are found with it, which have no driver where the bus offers them to none, so that is
+    seen to before. What drivers set comes last, when the old one has the function again.
     """
-    if target.kind == "present":
+    if target.name.endswith(f"/{AUTOPROBE}"):
         return 0
-    if not target.name.endswith(f"/{BY_DRIVERS}"):
+    if target.kind == "present":
         return 1
-    return None if Target("driver", function_of(target) or "") in records else 2
+    if not target.name.endswith(f"/{BY_DRIVERS}"):
+        return 2
+    return None if Target("driver", function_of(target) or "") in records else LAST
 
 
 def open_in(holders: Sequence[Opening]) -> str:

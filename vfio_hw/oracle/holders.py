@@ -1,10 +1,12 @@
 """Who holds a device, an address space or a virtual machine open."""
 
+import contextlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from vfio_hw.host.process import processes
 from vfio_hw.host.questions import answers
@@ -16,6 +18,8 @@ from vfio_hw.host.text import printable
 _HELD = re.compile(r"(?:anon_inode:\[?(?:vfio|iommufd|kvm-vfio)|/dev/(?:vfio/|iommu$)).*")
 
 _PATIENCE, _WHOLE = 2.0, 10.0  # seconds for one process, and for all of them
+
+_Thing = TypeVar("_Thing")
 
 
 def holders(root: Path = Path("/"), *, end: float | None = None) -> list[str]:
@@ -51,11 +55,8 @@ def descriptors_held(pid: int, root: Path = Path("/")) -> list[str]:
 
     Of a descriptor that its first thread does not have it says which thread does.
     """
-    try:
-        found = descriptors(pid, root)
-    except OSError:
-        return []
     held = []
+    found = _as_far_as_seen(descriptors(pid, root))
     for thread, number, target in sorted(found, key=lambda each: int(each.number)):
         if _HELD.match(target):
             whose = "" if thread.name == str(pid) else f"thread {thread.name} "
@@ -68,12 +69,14 @@ def mappings_held(pid: int, root: Path = Path("/")) -> list[str]:
 
     This waits for a process that is busy with its own address space, also when it hangs there.
     """
-    try:
-        found = mappings(pid, root)
-    except OSError:
-        return []
+    found = _as_far_as_seen(mappings(pid, root))
     held = [f"mapping {where}: {target}" for where, target in found if _HELD.match(target)]
     return _with_owner(pid, root, held)
+
+
+def _as_far_as_seen(found: Iterator[_Thing]) -> Iterator[_Thing]:
+    with contextlib.suppress(OSError):
+        yield from found
 
 
 def _with_owner(pid: int, root: Path, held: list[str]) -> list[str]:

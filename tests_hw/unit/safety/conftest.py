@@ -21,6 +21,7 @@ class Tree:
         (root / "proc/self").mkdir(parents=True)
         (root / "proc/self/mountinfo").write_text("")
         (root / "proc/swaps").write_text("Filename Type Size Used Priority\n")
+        (root / "proc/filesystems").write_text("nodev\ttmpfs\nnodev\tfuse\n\text4\n\tbtrfs\n")
         (root / "dev").mkdir()
 
     def attribute(self, name: str, value: str) -> None:

@@ -44,7 +44,10 @@ def test_in_the_name_of_a_mount_point(tree, end):
 @odd
 def test_in_the_name_of_what_is_swapped_to(tree, end, monkeypatch):
     tree.disk()
-    first, second = f"/dev/a{end}b     partition\t1\t0\t-2", r"/dev/c\040d" + "\tfile\t1\t0\t-3"
+    first, second = (
+        f"/dev/a{end}b     partition\t1\t0\t-2",
+        r"/dev/c\040d" + "\tpartition\t1\t0\t-3",
+    )
     put(tree.root / "proc/swaps", f"Filename\t\t\t\tType\n{first}\n{second}\n")
     asked = []
     monkeypatch.setattr(storage, "nodes_at", lambda paths, root: asked.extend(paths) or {})

@@ -4,8 +4,10 @@ Reading a FIFO that nobody writes to hangs, as a look into a stuck process does.
 """
 
 import os
+import stat
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,26 +80,70 @@ def test_a_disk_that_is_dead_is_not_waited_for(tree, monkeypatch):
     )
 
 
-def test_what_is_mounted_from_nowhere_is_not_waited_for(tree, monkeypatch):
-    """Any user may mount, in a namespace of his own, what he says is a dead server's file."""
-    tree.disk()
-    dead, real = tree.root / "mnt/dead", Path.stat
+@pytest.fixture
+def dead(tree, monkeypatch):
+    """A directory in which whoever looks hangs."""
+    path, real = tree.root / "mnt/dead", Path.stat
 
-    def hangs(path, **words):
-        if path == dead:
+    def hangs(asked, **words):
+        if asked.is_relative_to(path):
             time.sleep(60)
-        return real(path, **words)
+        return real(asked, **words)
 
     monkeypatch.setattr(Path, "stat", hangs)
     monkeypatch.setattr(backing, "_PATIENCE", 0.3)
-    dead_one, ours = (
-        "20 1 0:44 / /tmp/a rw - tmpfs /mnt/dead rw\n",
-        "21 1 259:0 / /data rw - ext4 x",
-    )
-    (tree.root / "proc/self/mountinfo").write_text(f"{dead_one}{ours} rw\n")
+
+
+def mount(tree, *mounts: str) -> None:
+    lines = [f"{number} 1 {each} rw\n" for number, each in enumerate(mounts, 20)]
+    (tree.root / "proc/self/mountinfo").write_text("".join(lines))
+
+
+def test_what_is_mounted_from_nowhere_is_not_waited_for(tree, dead):
+    """Any user may mount, in a namespace of his own, what he says is a dead server's file."""
+    tree.disk()
+    mount(tree, "0:44 / /tmp/a rw - tmpfs /mnt/dead", "259:0 / /data rw - ext4 x")
     began = time.monotonic()
     assert tree.rules() == ["mounted"]
     assert time.monotonic() - began < 30
+
+
+def test_nor_does_it_take_the_time_of_what_stands_on_a_disk(tree, dead, monkeypatch):
+    """Which is told by its source only, where it has numbers of its own."""
+    tree.disk()
+    monkeypatch.setattr(backing, "_WHOLE", 1.0)
+    disk, real = SimpleNamespace(st_mode=stat.S_IFBLK, st_rdev=os.makedev(259, 0)), Path.stat
+    monkeypatch.setattr(
+        Path, "stat", lambda path, **words: disk if path.name == "x" else real(path, **words)
+    )
+    theirs = [f"0:{n} / /tmp/{n} rw - fuse.sshfs /mnt/dead/{n}" for n in range(5)]
+    mount(tree, *theirs, "0:44 / /data rw - btrfs /dev/mapper/x")
+    assert tree.rules() == ["mounted"]
+
+
+@pytest.mark.parametrize("source", ["/mnt/dead/a", "/dev/gone", f"/dev/{'long' * 99}"])
+@pytest.mark.parametrize("kind, rules", [("btrfs", ["unread"]), ("tmpfs", [])])
+def test_what_stands_on_a_disk_that_nobody_can_tell_may_be_on_any(tree, dead, source, kind, rules):
+    tree.disk()
+    mount(tree, f"0:44 / /data rw - {kind} {source}")
+    refusals = tree.refusals()
+    assert [each.rule for each in refusals] == rules
+    reason = f"nvme0n1 may be {source}, which is mounted on /data"
+    assert all(each.reason == reason for each in refusals)
+
+
+@pytest.mark.parametrize("kind, rules", [("partition", ["unread"]), ("file", [])])
+def test_so_may_what_is_swapped_to(tree, dead, kind, rules):
+    tree.disk()
+    with (tree.root / "proc/swaps").open("a") as swaps:
+        swaps.write(f"/mnt/dead/a {kind} 1 0 -2\n")
+    assert tree.rules() == rules
+
+
+def test_a_disk_whose_node_does_not_answer_is_told_by_its_name(tree, dead):
+    tree.disk()
+    mount(tree, "0:44 / /data rw - btrfs /mnt/dead/dev/nvme0n1")
+    assert tree.rules() == ["mounted"]
 
 
 def test_a_look_alone_claims_nothing(tree, monkeypatch):
