@@ -107,6 +107,14 @@ def test_who_may_have_been_reached_before_is_not_complained_of(subject, names, o
     assert judged(subject, names, outcomes, EARLY, MIDDLE) is None
 
 
+def test_who_was_refused_late_may_have_kept_others_out_before(subject):
+    names = "open_group open_cdev_and_VFIO_DEVICE_BIND_IOMMUFD driver_unbind"
+    begins = MIDDLE, MIDDLE + 45, MIDDLE
+    assert judged(subject, names, "EBUSY ok+ok ok+EAGAIN", *begins, kind="nvme") is None
+    complaint = judged(subject, names, "EBUSY ok+ok ok+EBUSY", *begins, kind="nvme")
+    assert complaint and "explains" in complaint
+
+
 @pytest.mark.parametrize(
     ("names", "outcomes"),
     [

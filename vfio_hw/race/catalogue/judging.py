@@ -87,10 +87,16 @@ def _ended(calls: Sequence[Call]) -> int:
 
 
 def _did(calls: Sequence[Call]) -> bool:
-    """Whether a call of an actor succeeded that others may notice: more than opening a file."""
+    """Whether a call of an actor succeeded that others may notice: more than opening a file.
+
+    Or was undone on its way: a bind keeps the group closed to others before it tries the reset
+    that refuses it (vfio_device_block_group(), pci_try_reset_function()).
+    """
     own = set[Slot]()
     for call in calls:
         step = call.step
+        if (step.request, call.outcome) == ("VFIO_DEVICE_BIND_IOMMUFD", "EAGAIN"):
+            return True
         asks = step.number == _IOCTL and step.arguments[0] not in own
         if call.outcome == "ok" and (asks or (step.decisive and step.number != _OPENAT)):
             return True
