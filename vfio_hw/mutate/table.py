@@ -96,16 +96,17 @@ def gathered(directories: Iterable[Path], mutants: Sequence[Mutant]) -> Evidence
     """
     evidence = Evidence()
     versions = {each.id: version(each) for each in mutants}
+    machines = {each.id: each.machine for each in mutants}
     for directory in directories:
         verdicts = Record(directory).read()
         if not verdicts:
             raise HarnessError(f"{directory} holds no record: name a directory of vfio-hw mutate")
-        doubtful = failed_clean(directory)
+        doubtful = {each: failed_clean(directory, each) for each in machines.values()}
         for verdict in verdicts:
-            if verdict.id != CLEAN and verdict.test in doubtful:
-                continue
             if verdict.id != CLEAN and verdict.version != versions.get(verdict.id):
                 evidence.outdated.add(verdict.id)
+                continue
+            if verdict.id != CLEAN and verdict.test in doubtful[machines[verdict.id]]:
                 continue
             evidence.kernels.add(verdict.kernel)
             evidence.verdicts[verdict.id].append(verdict)
