@@ -95,7 +95,9 @@ def test_a_test_that_failed_on_a_clean_kernel_has_seen_nothing(made):
     promises = {"t.py::test_a": ["P2"], "t.py::test_b": ["P2"]}
     clean_trial(record, {"t.py::test_a": "failed", "t.py::test_b": "passed"}, promises)
     page = table.lines(mutants, table.gathered([record.directory], mutants))
-    assert "1 of 2 mutants seen, 1 not tried yet." in page
+    assert "1 of 2 mutants seen, 0 not tried yet." in page
+    (row,) = section(page, "Not seen")[2:]
+    assert row.startswith("| A-1 |") and row.endswith("| its test failed on a clean kernel |")
 
 
 @pytest.mark.parametrize("suffix", ["", "-again-1"])
