@@ -118,11 +118,11 @@ def _searched(tree: Path, good: str, bad: str, out: Path) -> int:
     git(tree, "bisect", "start", bad, good)
     step = [sys.executable, "-m", "vfio_hw", "bisect-step", str(out / "bisect.json")]
     # git gives the words to a shell, whose directory is the tree's; and whatever has not said of
-    # a commit that it is bad has not judged it.
+    # a commit that it is bad has not judged it: nor has a step that could not be begun (126, 127).
     line = (
         f"cd {shlex.quote(str(PROJECT))} || exit {ABORT}; {shlex.join(step)}; status=$?;"
         f" test $status -eq {_SAID_BAD} && exit {BAD};"
-        f" test $status -gt {GOOD} -a $status -lt {SKIP} && exit {SKIP}; exit $status"
+        f" test $status -gt {GOOD} -a $status -lt {ABORT} && exit {SKIP}; exit $status"
     )
     status = tools.alone(["git", "-C", tree, "bisect", "run", "sh", "-c", line])
     log = git(tree, "bisect", "log")

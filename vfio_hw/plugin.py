@@ -65,6 +65,12 @@ def drives_hardware(item: pytest.Item) -> bool:
     return not any(item.path.is_relative_to(directory) for directory in own)
 
 
+def deadline_of(config: pytest.Config) -> float:
+    """Seconds after which a test counts as hung."""
+    given: float | None = config.option.test_deadline
+    return given or deadline_for(config.option.race_budget)
+
+
 class _Judge:
     """Gives each hardware test its oracles, and tells the outside of every verdict."""
 
@@ -102,7 +108,7 @@ class _Judge:
             self._here = session.Session(option.device, option.force, trusting=option.after_splat)
             self._config.add_cleanup(self._here.close)
         self._watchdog = Watchdog(
-            option.test_deadline or deadline_for(option.race_budget),
+            deadline_of(self._config),
             # Which it keeps open, and has alone where there is a quicker one.
             Path(option.events) if option.events else None,
             supervised=in_guest and self._port is not None,

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from vfio_hw.fixtures import Paired
+from vfio_hw.fixtures.patience import patience, tries
 from vfio_hw.fixtures.races import replayed
 from vfio_hw.fixtures.selection import as_parameters, pairs_of
 from vfio_hw.race.catalogue.choice import Chosen
@@ -18,7 +19,7 @@ from vfio_hw.race.outcome import Round
 #: Of the pairs that the seed draws, those that are crossed.
 ONE_OF = 10
 #: A slow pair has few rounds, and may have none in which something fails and two meet: then it is
-#: given its time again, at most so often.
+#: given its time again, at most so often, and is skipped when that does not fit into a test's.
 TIMES = 3
 
 
@@ -42,7 +43,7 @@ def test_what_fails_while_its_device_is_disturbed_leaves_nothing(
         return drawn.judge(played, legal) or judged(played)
 
     spared = chosen.pair.operation.name in SPARED
-    for _ in range(1 if again or spared else TIMES):
+    for _ in tries(1 if again or spared else TIMES, patience(pytestconfig)):
         paired(chosen, judge, drawn.hinder)
         if drawn.crossed:
             break

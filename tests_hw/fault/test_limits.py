@@ -6,6 +6,7 @@ injection of faults is needed.
 """
 
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -21,9 +22,9 @@ from vfio_hw.race.catalogue.scenes import WITH_KVM
 from vfio_hw.race.catalogue.subject import Subject, world_of
 from vfio_hw.race.racer import Racer
 
+Record = Callable[[str, object], None]
 
-@pytest.mark.promise("P7")
-@pytest.mark.parametrize(
+each_limit = pytest.mark.parametrize(
     ("subject", "limit"),
     [
         pytest.param(kind, limit, id=f"{limit.name}-{kind}")
@@ -32,31 +33,39 @@ from vfio_hw.race.racer import Racer
     ],
     indirect=["subject"],
 )
+
+
+@pytest.mark.promise("P7")
+@each_limit
 def test_whatever_meets_a_limit_succeeds_when_it_is_gone(
-    subject: Subject, limit, record_property, request, pytestconfig
+    subject: Subject, limit, record_property, pytestconfig
 ):
-    """Each in the scene that suits it best; those with a virtual machine last, which needs KVM."""
+    """Each in the scene that suits it best."""
+    drawn = operations_of(pytestconfig, subject.kind)
+    try_each(limit, subject, [each for each in drawn if not in_kvm(each)], record_property)
+
+
+@pytest.mark.promise("P7")
+@each_limit
+def test_whatever_meets_a_limit_beside_a_virtual_machine_succeeds_when_it_is_gone(
+    kvm, subject: Subject, limit, record_property, pytestconfig
+):
+    drawn = operations_of(pytestconfig, subject.kind)
+    try_each(limit, subject, [each for each in drawn if in_kvm(each)], record_property)
+
+
+def in_kvm(operation: Operation) -> bool:
+    return operation.scenes[0] in WITH_KVM
+
+
+def try_each(limit: Limit, subject: Subject, drawn: list[Operation], record: Record) -> None:
+    """Among them what is known to meet it, and does."""
     if limit.of_the_machine and not os.environ.get(IN_GUEST):
         raise Unsupported(f"{limit.name} is a limit of the whole machine, and of a guest's only")
     met = []
-    drawn = dict.fromkeys(
-        [operation_named(limit.met_by), *operations_of(pytestconfig, subject.kind)]
-    )
-    in_kvm = [operation for operation in drawn if operation.scenes[0] in WITH_KVM]
-    try_each(limit, subject, [each for each in drawn if each not in in_kvm], met)
-    record_property("met", met)
-    assert limit.met_by in met, "nothing was limited"
-    if in_kvm:
-        request.getfixturevalue("kvm")
-        try_each(limit, subject, in_kvm, met)
-        record_property("met", met)
-
-
-def try_each(limit: Limit, subject: Subject, operations: list[Operation], met: list[str]) -> None:
-    """Those that met the limit are added to ``met``."""
     with limit.around() as way, Racer() as racer:
         hindrance = limit.by(way)
-        for operation in operations:
+        for operation in dict.fromkeys([operation_named(limit.met_by), *drawn]):
             restored(subject)
             scene = operation.scenes[0]
             each = tried(racer, operation, scene, world_of(subject), hindrance)
@@ -64,3 +73,5 @@ def try_each(limit: Limit, subject: Subject, operations: list[Operation], met: l
             assert not wrong, f"{operation.name}: {wrong}\n{each.describe()}"
             if not limit.answers.isdisjoint(each.outcome.split("+")):
                 met.append(operation.name)
+    record("met", met)
+    assert limit.met_by in met, "nothing was limited"

@@ -35,14 +35,17 @@ PLAYED = """
         "told-full": bisect.DiskFull("no space left"),
     }
 
+    # By itself; as a shell ends that can not begin it.
+    DYING = {"dies": 1, "denied": 126, "absent": 127}
+
     def kernel(self, say):
         state = (self.tree / "state").read_text().split()[0]
         if state == "broken":
             raise HarnessError("it does not compile")
         if state in FAILING:
             raise FAILING[state]
-        if state == "dies":
-            os._exit(1)
+        if state in DYING:
+            os._exit(DYING[state])
         if state == "slow":
             log = self.tree.parent / "make"
             log.with_suffix(".pid").write_text(str(os.getpid()))
@@ -151,7 +154,7 @@ def test_what_does_not_build_or_boot_is_skipped(searched):
     assert "5 is bad" in said.rpartition("the tests fail since")[2]
 
 
-@pytest.mark.parametrize("failure", ["unreadable", "mistaken", "dies"])
+@pytest.mark.parametrize("failure", ["unreadable", "mistaken", "dies", "denied", "absent"])
 def test_a_failure_of_the_harness_tells_against_no_commit(searched, failure):
     status, said = searched("good", "good", failure, failure, "good", "bad", failure, "bad")
     assert status == bisect.OK

@@ -171,3 +171,31 @@ def test_what_failed_on_a_recorded_clean_kernel_is_none_when_the_run_goes_on(mad
     next(judge.verdicts(mutants[:1]))
     assert judge._control(mutants[0]).unsound == {TEST}
     assert bench.asked == []
+
+
+@pytest.mark.parametrize("name", ["clean-test", "clean-same-again-1"])
+def test_so_is_what_failed_when_a_clean_kernel_was_asked(made, name):
+    mutants, kernel, record = made
+    (record.directory / name).mkdir()
+    EventLog(record.directory / name / "events.jsonl").write(Result(TEST, "failed", 1.0).as_event())
+    judge = judging._Judging(Bench({}), kernel, record)
+    assert judge._control(mutants[0]).unsound == {TEST}
+
+
+def test_a_clean_kernel_that_fails_on_one_machine_says_nothing_of_another(made):
+    """Neither in this run nor when it goes on."""
+    mutants, kernel, record = made
+    elsewhere = replace(mutants[0], id="A-2", machine="vga")
+    bench = Repeats({"A-1": FAILED, "A-2": replace(FAILED, id="A-2")})
+
+    def found() -> dict[str, str]:
+        both = judging.verdicts(bench, [mutants[0], elsewhere], kernel, record)
+        return {v.id: v.verdict for v in both if v.id != CLEAN}
+
+    assert found() == {"A-1": DETECTED, "A-2": DETECTED}
+    (failed,) = record.directory.glob("clean-1@vga/events.jsonl")
+    EventLog(failed).write(Result(TEST, "failed", 1.0).as_event())
+    bench.told["A-2"] = Verdict("A-2", SURVIVED, tests=3, passed=3)
+    bench.asked.clear()
+    assert found() == {"A-1": DETECTED, "A-2": SURVIVED}
+    assert bench.names() == ["A-2"]

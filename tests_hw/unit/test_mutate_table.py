@@ -33,10 +33,12 @@ def made(tmp_path):
     return corpus.read(tmp_path)[0], record
 
 
-def clean_trial(record: Record, results: dict[str, str], promises: dict[str, list[str]]) -> None:
+def clean_trial(
+    record: Record, results: dict[str, str], promises: dict[str, list[str]], name: str = "clean-0"
+) -> None:
     record.write(Verdict(CLEAN, SURVIVED, key="0", kernel="7.3.4"))
-    (record.directory / "clean-0").mkdir()
-    log = EventLog(record.directory / "clean-0" / "events.jsonl")
+    (record.directory / name).mkdir()
+    log = EventLog(record.directory / name / "events.jsonl")
     log.write({"event": "session", "promises": promises})
     for test, verdict in results.items():
         log.write(Result(f"{test}[edu]", verdict, 1.0).as_event())
@@ -93,7 +95,19 @@ def test_a_test_that_failed_on_a_clean_kernel_has_seen_nothing(made):
     promises = {"t.py::test_a": ["P2"], "t.py::test_b": ["P2"]}
     clean_trial(record, {"t.py::test_a": "failed", "t.py::test_b": "passed"}, promises)
     page = table.lines(mutants, table.gathered([record.directory], mutants))
-    assert "1 of 2 mutants seen, 1 not tried yet." in page
+    assert "1 of 2 mutants seen, 0 not tried yet." in page
+    (row,) = section(page, "Not seen")[2:]
+    assert row.startswith("| A-1 |") and row.endswith("| its test failed on a clean kernel |")
+
+
+@pytest.mark.parametrize("suffix", ["", "-again-1"])
+def test_what_failed_on_a_clean_kernel_of_another_machine_has_seen_its_mutant(made, suffix):
+    (mutant, *_), record = made
+    record.write(replace(SEEN, version=version(mutant)))
+    clean_trial(record, {"t.py::test_a": "failed"}, {}, f"clean-0@vga{suffix}")
+    elsewhere = replace(mutant, machine="vga")
+    for each, seen in ((mutant, True), (elsewhere, False)):
+        assert bool(table.gathered([record.directory], [each]).seen(mutant.id)) == seen
 
 
 def test_a_verdict_on_another_version_of_a_mutant_is_left_out_and_told(made, tmp_path, capsys):

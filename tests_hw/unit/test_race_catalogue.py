@@ -231,6 +231,13 @@ def test_who_comes_after_a_user_removed_the_device_may_be_told_so(disruption, an
     assert {("ok+ok", answer) for answer in answers.split()} <= pair.legal
 
 
+@pytest.mark.parametrize("what", ["group", "container", "iommufd", "vm", "kvm_vfio"])
+def test_of_two_who_close_the_same_the_user_has_a_duplicate_that_nobody_takes(what):
+    users, taker = [operation_named(f"close_{what}")], disruption_named(f"close_{what}_elsewhere")
+    pair = together(users, taker, "mtty")
+    assert {user for user, _ in pair.legal} == {"ok"}
+
+
 def test_an_empty_slot_behind_a_pointer_skips_the_call():
     taker = disruption_named("close_group_elsewhere")
     for name in ("KVM_DEV_VFIO_FILE_ADD", "KVM_DEV_VFIO_FILE_DEL"):

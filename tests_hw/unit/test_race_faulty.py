@@ -22,6 +22,7 @@ from vfio_hw.race.catalogue.faulty import (
 )
 from vfio_hw.race.catalogue.limits import LIMITS
 from vfio_hw.race.catalogue.pairs import operation_named
+from vfio_hw.race.catalogue.subject import world_of
 from vfio_hw.race.program import Slot, close, openat, syscall, write_file
 from vfio_hw.race.racer import Actor, Racer
 
@@ -61,9 +62,22 @@ def test_what_hinders_is_around_the_decisive_calls_alone():
     ],
 )
 def test_a_hindered_operation_may_say_so_and_succeeds_when_repeated(outcome, again, answers, wrong):
-    tried = Tried(outcome, again, SimpleNamespace())
+    tried = Tried(outcome, again, SimpleNamespace(actors=[()]))
     complaint = tried.complaint(OPERATION, "mtty", "nothing", answers)
     assert complaint == wrong if wrong is None else wrong in complaint
+
+
+@pytest.mark.parametrize("again", ["ok", "skipped"])
+@pytest.mark.parametrize("name", ["close_group", "close_iommufd", "close_vm", "close_device"])
+def test_a_close_finds_nothing_when_it_is_repeated_but_a_descriptor_of_its_own(
+    subject, name, again
+):
+    operation, world = operation_named(name), world_of(subject)
+    steps = (*operation.steps(world), *operation.steps(world.second_user()))
+    calls = [SimpleNamespace(step=step) for step in steps]
+    tried = Tried("ok", again, SimpleNamespace(actors=[calls]))
+    right = again == ("ok" if name == "close_device" else "skipped")
+    assert (tried.complaint(operation, "mtty", operation.scenes[0], NONE) is None) == right
 
 
 def test_of_a_pair_only_the_first_user_may_be_hindered():

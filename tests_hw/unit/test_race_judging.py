@@ -12,10 +12,14 @@ from vfio_hw.race.outcome import Call, Round
 EARLY, MIDDLE, LATE = 1000, 2000, 3000
 
 
-def judged(subject, names: str, outcomes: str, *begins: int, kind: str = "mtty") -> str | None:
+def judged(
+    subject, names: str, outcomes: str, *begins: int, kind: str = "mtty", robbed: str = ""
+) -> str | None:
     """The judge's word on a round of those users and a disruption, each beginning at its time.
 
     A call takes 10 ns, and the next begins 10 later; what was skipped has no time.
+
+    :param robbed: the label of a call that was skipped, and is not decisive.
     """
     *users, taker = names.split()
     pair = together([operation_named(name) for name in users], disruption_named(taker), kind)
@@ -26,7 +30,7 @@ def judged(subject, names: str, outcomes: str, *begins: int, kind: str = "mtty")
     for actor, outcome, begin in zip(scene.actors, words, begins, strict=True):
         parts, calls = iter(outcome.split("+")), []
         for place, step in enumerate(actor.program):
-            part = next(parts) if step.decisive else "ok"
+            part = next(parts) if step.decisive else "skipped" if step.label == robbed else "ok"
             start = begin + 20 * place if part != "skipped" else 0
             calls.append(Call(step, part, 0, 0, start, start and start + 10))
         actors.append(tuple(calls))
@@ -105,6 +109,21 @@ def test_the_disruption_is_not_refused_before_the_user_has_begun(subject):
 )
 def test_who_may_have_been_reached_before_is_not_complained_of(subject, names, outcomes):
     assert judged(subject, names, outcomes, EARLY, MIDDLE) is None
+
+
+def test_who_was_refused_late_may_have_kept_others_out_before(subject):
+    names = "open_group open_cdev_and_VFIO_DEVICE_BIND_IOMMUFD driver_unbind"
+    begins = MIDDLE, MIDDLE + 45, MIDDLE
+    assert judged(subject, names, "EBUSY ok+ok ok+EAGAIN", *begins, kind="nvme") is None
+    complaint = judged(subject, names, "EBUSY ok+ok ok+EBUSY", *begins, kind="nvme")
+    assert complaint and "explains" in complaint
+
+
+def test_what_follows_from_an_empty_slot_has_no_time_either(subject):
+    names, begins = "VFIO_SET_IOMMU close_group_elsewhere", (EARLY, MIDDLE)
+    assert judged(subject, names, "EINVAL ok", *begins, robbed="VFIO_GROUP_SET_CONTAINER") is None
+    for robbed in ("", "VFIO_GROUP_UNSET_CONTAINER"):
+        assert "explains" in str(judged(subject, names, "EINVAL ok", *begins, robbed=robbed))
 
 
 @pytest.mark.parametrize(

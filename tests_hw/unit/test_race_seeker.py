@@ -11,7 +11,7 @@ from vfio_hw.race.outcome import Call, Round
 from vfio_hw.race.program import Memory, Slot, read, sleep_ns, syscall, write
 from vfio_hw.race.racer import Actor, Racer
 from vfio_hw.race.seeker import Seeker, seek
-from vfio_hw.race.spread import Scene
+from vfio_hw.race.spread import FEWEST_UNMET, Scene
 
 WINDOW_NS = 1_000_000
 OUTCOMES = {("ok", "ok"), ("ok", "EAGAIN")}
@@ -46,6 +46,25 @@ def test_the_edge_of_a_race_is_found_and_the_rounds_are_at_it(racer: Racer) -> N
     assert result.near >= edge.rounds > 0.15 * result.rounds
     assert min(result.outcomes.values()) > 0.1 * result.rounds
     assert set(result.outcomes) == OUTCOMES
+
+
+def test_of_a_slow_pair_that_nobody_meets_time_is_the_end_not_rounds(racer: Racer) -> None:
+    def apart() -> Scene:
+        near = scene()
+        writer, reader = near.actors
+        return replace(near, actors=[writer, replace(reader, offset_ns=100_000_000)])
+
+    result = seek(
+        racer,
+        apart,
+        Seeker(1, 1000),
+        budget_seconds=1e-9,
+        legal=OUTCOMES,
+        has_to_meet=False,
+        unmet_seconds=0.3,
+    )
+    assert not result.met
+    assert 1 < result.rounds < FEWEST_UNMET
 
 
 def played(*starts_ns: int) -> Round:

@@ -45,7 +45,7 @@ def monitor(monkeypatch):
 
 def test_a_machine_without_a_timer_is_stalled_and_its_processors_are_kept(monitor):
     log = io.StringIO()
-    why = why_stalled(monitor((1, 0), (1, 0)), log)
+    why = why_stalled(monitor((1, 0), (1, 0)), log, emulated=True)
     assert why == "no processor of the guest had a timer left: the emulator's fault"
     assert log.getvalue().count(f"{REGISTERS.format(1) * 2}\n(qemu) info lapic 0\n") == 3
 
@@ -57,13 +57,20 @@ def test_a_machine_without_a_timer_is_stalled_and_its_processors_are_kept(monito
 )
 def test_any_other_speaks_of_its_kernel(monitor, processors):
     log = io.StringIO()
-    assert why_stalled(monitor(*processors), log) == ""
+    assert why_stalled(monitor(*processors), log, emulated=True) == ""
     assert "(qemu) info registers -a\n" in log.getvalue()
 
 
-def test_a_monitor_that_does_not_answer_is_the_emulators_fault(monitor, monkeypatch):
+def test_of_processors_that_are_not_emulated_the_timers_are_elsewhere(monitor):
+    log = io.StringIO()
+    assert why_stalled(monitor((1, 0)), log, emulated=False) == ""
+    assert log.getvalue().count("(qemu) info registers -a\n") == 1
+
+
+@pytest.mark.parametrize("emulated", [True, False])
+def test_a_monitor_that_does_not_answer_is_the_emulators_fault(monitor, monkeypatch, emulated):
     monkeypatch.setattr(module, "_PATIENCE", 0.3)
     log = io.StringIO()
-    why = why_stalled(monitor(deaf=True), log)
+    why = why_stalled(monitor(deaf=True), log, emulated=emulated)
     assert why == f"{log.getvalue().strip()}: the emulator's fault"
     assert "QEMU did not answer within 0.3 s" in why

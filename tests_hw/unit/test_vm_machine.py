@@ -11,18 +11,29 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.vm import machine
+from vfio_hw.vm import machine, stalled
 from vfio_hw.vm.console import Console
 from vfio_hw.vm.machine import Deadlines, Ending, Guest
 from vfio_hw.vm.power import Powered
 
 ALIVE, PANIC = b"[    0.0] Linux version 7.3.4\n", b"[    9.0] Kernel panic - not syncing: why"
 CONSOLE, EVENTS, OUTPUT = range(3)
+# What it says of processors when they stand still, and when KVM has their timers.
+STILL = "HLT=1 current_count = 0"
+
+
+def answer(monitor: socket.socket) -> None:
+    """What a monitor does that is asked about processors."""
+    for line in monitor.makefile():
+        told = {"return": STILL, "id": json.loads(line)["id"]}
+        monitor.sendall(json.dumps(told).encode() + b"\n")
 
 
 @pytest.fixture
 def ended(tmp_path, monkeypatch):
-    """Plays a guest; its function gets what prints on a port. It may also print without an end."""
+    """Plays a guest; its function gets what prints on a port. It may also print without an end,
+    and its monitor be deaf.
+    """
     ends, over = [], threading.Event()
 
     def power_on(guest, said):
@@ -31,6 +42,8 @@ def ended(tmp_path, monkeypatch):
         monitor, requests = socket.socketpair(), socket.socketpair()
         requests[0].setblocking(False)
         kept = [monitor[1], requests[1]]
+        if "deaf" not in guest.environment:
+            threading.Thread(target=answer, args=[monitor[1]], daemon=True).start()
 
         def play():
             guest.append(lambda port, data: os.write(pipes[port][1], data))
@@ -51,9 +64,9 @@ def ended(tmp_path, monkeypatch):
             monkeypatch.setattr(machine, "PORT_SIZE", 64)
         return Powered(process, ports, monitor[0], requests[0])
 
-    def run(play, endless=False, **deadlines):
-        guest = Guest(tmp_path, None, None, [], accelerator="kvm", append=play)
-        guest = replace(guest, environment={"endless": ""} if endless else {})
+    def run(play, *, like="", accelerator="kvm", **deadlines):
+        guest = Guest(tmp_path, None, None, [], accelerator=accelerator, append=play)
+        guest = replace(guest, environment=dict.fromkeys(like.split(), ""))
         try:
             return machine.run(guest, tmp_path, deadlines=Deadlines(**deadlines))
         finally:
@@ -75,7 +88,7 @@ def test_a_kernel_that_does_not_stop_printing_is_hung_at_its_deadline(ended):
         tell(EVENTS, event("booted") + event("session"))
 
     began = time.monotonic()
-    end = ended(play, endless=True, silence=1.0)
+    end = ended(play, like="endless", silence=1.0)
     assert time.monotonic() - began < 10.0
     assert end.ending is Ending.HUNG
     assert "did not stop printing after it booted" in end.text
@@ -85,7 +98,7 @@ def test_one_that_has_panicked_and_does_not_stop_printing_has_panicked(ended):
     def play(tell):
         tell(CONSOLE, ALIVE + PANIC + b"\n")
 
-    end = ended(play, endless=True, boot=60.0)
+    end = ended(play, like="endless", boot=60.0)
     assert (end.ending, end.seconds < 10.0) == (Ending.PANICKED, True)
     assert end.text == "Kernel panic - not syncing: why"
 
@@ -128,6 +141,27 @@ def test_a_kernel_that_booted_without_a_word_did_boot(ended):
     end = ended(lambda tell: tell(EVENTS, event("booted") + event("session")), silence=0.5)
     assert end.ending is Ending.HUNG
     assert "after it booted" in end.text
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "like", "ending", "said"),
+    [
+        ("tcg", "", Ending.CUT_OFF, STILL),
+        ("kvm", "", Ending.HUNG, STILL),
+        ("tcg", "deaf", Ending.CUT_OFF, "QEMU did not answer within 0.3 s"),
+        ("kvm", "deaf", Ending.CUT_OFF, "QEMU did not answer within 0.3 s"),
+    ],
+)
+def test_whose_fault_the_silence_of_a_guest_is_its_monitor_tells(
+    ended, monkeypatch, tmp_path, accelerator, like, ending, said
+):
+    monkeypatch.setattr(stalled, "_PATIENCE", 0.3)
+
+    def play(tell):
+        tell(EVENTS, event("booted") + event("session"))
+
+    assert ended(play, like=like, accelerator=accelerator, silence=0.5).ending is ending
+    assert said in (tmp_path / "monitor.log").read_text()
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])

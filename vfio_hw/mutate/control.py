@@ -20,10 +20,14 @@ class Control:
     """Asks the clean kernel, and remembers its answers.
 
     :param fresh: makes a name into a new directory.
+    :param machine: of fixtures/machines, which the bench is on; empty: the run's own.
     """
 
-    def __init__(self, bench: Bench, kernel: Kernel, fresh: Callable[[str], Path]) -> None:
+    def __init__(
+        self, bench: Bench, kernel: Kernel, fresh: Callable[[str], Path], machine: str = ""
+    ) -> None:
         self._bench, self._kernel, self._fresh = bench, kernel, fresh
+        self._machine = machine
         self._conditions = {races: bench.conditions(races) for races in (False, True)}
         self._sound = {r: seen.sound_tests(kernel, how) for r, how in self._conditions.items()}
         self._alone = {
@@ -33,6 +37,10 @@ class Control:
         """What failed on a clean kernel."""
         self.booted = False
         """Whether the clean kernel has booted in this run, and tests had results there."""
+
+    def place(self, what: str) -> Path:
+        """A new directory for a trial of a clean kernel; its name says on which machine."""
+        return self._fresh("@".join(filter(None, (f"{CLEAN}-{what}", self._machine))))
 
     def take(self, results: Sequence[Result], races: bool, *, alone: bool = False) -> None:
         """Learn from the results of a clean kernel.
@@ -50,9 +58,10 @@ class Control:
 
     def drop(self, results: Sequence[Result]) -> None:
         """What fails on a clean kernel is no witness any more, however often it has passed."""
-        self._doubt(_failed(results))
+        self.doubt(_failed(results))
 
-    def _doubt(self, tests: set[str]) -> None:
+    def doubt(self, tests: set[str]) -> None:
+        """These have failed on a clean kernel."""
         self.unsound |= tests
         for kept in (*self._sound.values(), *self._alone.values()):
             kept -= tests
@@ -83,7 +92,7 @@ class Control:
             CLEAN,
             self._kernel.modules,
             order,
-            self._fresh(f"{CLEAN}-boot"),
+            self.place("boot"),
             frozenset(self.unsound),
             enough=lambda result, _: result.verdict == "passed",
         )
@@ -96,7 +105,7 @@ class Control:
             known = (self._alone if before else self._sound)[order.races]
             if test in known:
                 return True, ""
-            out, alone = self._fresh(f"{CLEAN}-test"), Order(tests=(test,), races=order.races)
+            out, alone = self.place("test"), Order(tests=(test,), races=order.races)
             modules = self._kernel.modules
             self._bench.tried(CLEAN, modules, alone, out, enough=lambda r, _: r.test == test)
             results = EventLog(out / "events.jsonl").results()
@@ -113,7 +122,7 @@ class Control:
 
         None when that could not be seen, and a sentence on it.
         """
-        out = self._fresh(f"{CLEAN}-same")
+        out = self.place("same")
         clean = self._bench.tried(
             CLEAN,
             self._kernel.modules,
@@ -124,16 +133,24 @@ class Control:
         )
         self.drop(EventLog(out / "events.jsonl").results())
         if clean.verdict == DETECTED and clean.test == found.test:
-            self._doubt({found.test})
+            self.doubt({found.test})
             return False, ""
         why = f"failed, but the same tests on a clean kernel did not all pass either: see {out}"
         return clean.verdict == SURVIVED or None, why
 
 
-def failed_clean(directory: Path) -> set[str]:
-    """The tests that have failed in any trial of a clean kernel of a run over mutants."""
+def failed_clean(directory: Path, machine: str) -> set[str]:
+    """The tests that have failed in any trial of a clean kernel of a run over mutants.
+
+    :param machine: of fixtures/machines, on which it was; empty: the run's own.
+    """
     trials = directory.glob(f"{CLEAN}-*/events.jsonl")
-    return set().union(*(_failed(EventLog(events).results()) for events in trials))
+    there = (events for events in trials if _machine(events.parent.name) == machine)
+    return set().union(*(_failed(EventLog(events).results()) for events in there))
+
+
+def _machine(name: str) -> str:
+    return name.partition("@")[2].partition("-again-")[0]
 
 
 def _failed(results: Sequence[Result]) -> set[str]:

@@ -53,8 +53,7 @@ class _Judging:
         self._own = bench
         self._controls: dict[str, Control] = {}
         found = [v for v in record.read() if v.verdict == DETECTED or _held(v)]
-        doubtful = failed_clean(record.directory)
-        self._done = {(v.id, v.key): v for v in found if v.id == CLEAN or v.test not in doubtful}
+        self._done = {(v.id, v.key): v for v in found}
 
     def verdicts(self, mutants: Sequence[Mutant]) -> Iterator[Verdict]:
         config = self._kernel.config
@@ -71,14 +70,19 @@ class _Judging:
                 text = f"it takes {mutant.needs} to see it: try --kernel latest-debug"
                 yield Verdict(mutant.id, UNFIT, kernel=self._own.kernel, text=text)
             else:
-                found = self._done.get((mutant.id, variant.key_of(mutant, self._kernel)))
-                yield found or self._tried(mutant)
+                yield self._found(mutant) or self._tried(mutant)
+
+    def _found(self, mutant: Mutant) -> Verdict | None:
+        found = self._done.get((mutant.id, variant.key_of(mutant, self._kernel)))
+        return None if found and found.test in self._control(mutant).unsound else found
 
     def _control(self, mutant: Mutant) -> Control:
         """What a clean kernel does on the mutant's machine."""
         name = mutant.machine
         if name not in self._controls:
-            self._controls[name] = Control(self._own.on(mutant.machine), self._kernel, self._fresh)
+            control = Control(self._own.on(name), self._kernel, self._fresh, name)
+            control.doubt(failed_clean(self._record.directory, name))
+            self._controls[name] = control
         return self._controls[name]
 
     def _order(self, mutant: Mutant) -> Order:
@@ -100,14 +104,10 @@ class _Judging:
             self._control(mutant),
             self._order(mutant),
         )
-        name = f"{CLEAN}-{key.partition(' ')[0]}"
         if verdict := self._done.get((CLEAN, key)):
             control.booted |= ran(verdict)
-            for each in (name, f"{name}-again-*"):
-                for events in self._record.directory.glob(f"{each}/events.jsonl"):
-                    control.drop(EventLog(events).results())
             return verdict
-        out = self._fresh(name)
+        out = control.place(key.partition(" ")[0])
         verdict = replace(bench.tried(CLEAN, self._kernel.modules, order, out), key=key)
         control.booted |= ran(verdict)
         control.take(EventLog(out / "events.jsonl").results(), order.races)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vfio_hw.errors import HarnessError
@@ -34,6 +34,7 @@ test to fail is on record, so one that is not named here may see as much. The se
 power-on to the failure.
 """
 _SHOWN = (BAD, UNFIT, UNCLEAR)
+_STRUCK = "its test failed on a clean kernel"
 
 
 @dataclass
@@ -96,17 +97,19 @@ def gathered(directories: Iterable[Path], mutants: Sequence[Mutant]) -> Evidence
     """
     evidence = Evidence()
     versions = {each.id: version(each) for each in mutants}
+    machines = {each.id: each.machine for each in mutants}
     for directory in directories:
         verdicts = Record(directory).read()
         if not verdicts:
             raise HarnessError(f"{directory} holds no record: name a directory of vfio-hw mutate")
-        doubtful = failed_clean(directory)
+        doubtful = {each: failed_clean(directory, each) for each in machines.values()}
         for verdict in verdicts:
-            if verdict.id != CLEAN and verdict.test in doubtful:
-                continue
             if verdict.id != CLEAN and verdict.version != versions.get(verdict.id):
                 evidence.outdated.add(verdict.id)
                 continue
+            struck = verdict.id != CLEAN and verdict.test in doubtful[machines[verdict.id]]
+            if struck and verdict.verdict == DETECTED:
+                verdict = replace(verdict, verdict=UNCLEAR, text=_STRUCK)
             evidence.kernels.add(verdict.kernel)
             evidence.verdicts[verdict.id].append(verdict)
         for path in directory.glob(f"{CLEAN}-*/events.jsonl"):

@@ -5,6 +5,7 @@ the kernel decides the race: there a window of microseconds is met. Offsets draw
 milliseconds waste nearly every round.
 """
 
+import math
 import random
 from collections.abc import Callable, Collection, Sequence
 
@@ -120,6 +121,7 @@ def seek(
     judge: Judge | None = None,
     tell: Tell = lambda _: None,
     has_to_meet: bool = True,
+    unmet_seconds: float = math.inf,
     again: Recorded | None = None,
 ) -> RaceResult:
     """See :func:`vfio_hw.race.spread.hold`; the offsets are sought at the edges of the race.
@@ -143,6 +145,7 @@ def seek(
         tell=tell,
         has_to_meet=has_to_meet or again is not None,
         fewest_unmet=FEWEST_UNMET,
+        unmet_seconds=unmet_seconds,
         most=None if again is None else again.most_rounds,
     )
     result.near = seeker.near

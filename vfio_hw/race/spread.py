@@ -1,5 +1,6 @@
 """Races: rounds at offsets that somebody chooses, until the budget is spent."""
 
+import math
 import random
 import time
 from collections import Counter
@@ -112,13 +113,15 @@ def hold(
     tell: Tell = lambda _: None,
     has_to_meet: bool = True,
     fewest_unmet: int = 0,
+    unmet_seconds: float = math.inf,
     most: int | None = None,
 ) -> RaceResult:
     """Runs rounds until the budget is spent; every outcome was legal, and some rounds were met.
 
     :param most: no more rounds than that, however little time they took.
     :param has_to_meet: whether rounds in which nobody met anybody are no race; else ``met`` tells.
-    :param fewest_unmet: until somebody did, so many rounds at least, however much time they take.
+    :param fewest_unmet: until somebody did, so many rounds at least, as long as they take no more
+        than ``unmet_seconds``.
     :param scene: prepares the world for one round and returns the programs.
     :param tell: is told of the race when it begins, without a complaint, and of its failure.
     :raises KernelSplat: an outcome that is not legal, a complaint of the judge's, or a hang; says
@@ -128,7 +131,7 @@ def hold(
     result = RaceResult(seed)
     began = time.monotonic()
     title = ""
-    while _goes_on(result, budget_seconds, has_to_meet, fewest_unmet, most):
+    while _goes_on(result, budget_seconds, has_to_meet, fewest_unmet, unmet_seconds, most):
         result.rounds += 1
         prepared = scene()
         shifts = chooser.choose(prepared.actors)
@@ -185,13 +188,14 @@ def _goes_on(
     budget_seconds: float,
     has_to_meet: bool,
     fewest_unmet: int,
+    unmet_seconds: float,
     most: int | None,
 ) -> bool:
     if most is not None and result.rounds >= most:
         return False
     if result.met or not has_to_meet:
         few = not result.met and 0 < result.rounds < fewest_unmet
-        return few or result.seconds < budget_seconds
+        return result.seconds < max(budget_seconds, unmet_seconds if few else 0)
     return result.seconds < PATIENCE * budget_seconds or 0 < result.rounds < _LEAST_ROUNDS
 
 

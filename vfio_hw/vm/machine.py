@@ -106,9 +106,9 @@ class _Life:
                 ready = selector.select(soon)
                 requests.go_on()
                 if self._is_late(left, bool(ready)):
-                    if self._guest.accelerator == "tcg":
-                        with (self._out / "monitor.log").open("a") as log:
-                            self._stalled = why_stalled(monitor, log)
+                    emulated = self._guest.accelerator == "tcg"
+                    with (self._out / "monitor.log").open("a") as log:
+                        self._stalled = why_stalled(monitor, log, emulated=emulated)
                     return
                 # That the guest has ended comes by the serial port, when all else has been said.
                 for key, _ in sorted(ready, key=lambda each: each[0].data == _EVENTS):

@@ -1,4 +1,4 @@
-"""Whether it is the emulator that keeps a guest silent: no timer wakes its processors any more."""
+"""Whether it is QEMU that keeps a guest silent: no timer wakes its processors, or it hangs too."""
 
 import re
 import time
@@ -12,8 +12,8 @@ _HALTED = re.compile(r"HLT=([01])")
 _COUNT = re.compile(r"current_count = (\d+)")
 
 
-def why_stalled(monitor: Qmp, log: TextIO) -> str:
-    """Why nobody in this emulated guest could speak; empty when the emulator lets them.
+def why_stalled(monitor: Qmp, log: TextIO, *, emulated: bool) -> str:
+    """Why nobody in this guest could speak; empty when QEMU lets them.
 
     All processors are halted, and none of them has a timer that still runs: a kernel that has
     nothing to do halts them too, but never without a timer on one of them. Or QEMU itself answers
@@ -22,12 +22,13 @@ def why_stalled(monitor: Qmp, log: TextIO) -> str:
     Source: QEMU's monitor, ``info registers`` and ``info lapic``.
 
     :param log: gets all that the monitor says.
+    :param emulated: whether its processors are; of others KVM has the timers, and QEMU knows none.
     """
     try:
         for sample in range(_SAMPLES):
             if sample:
                 time.sleep(_BETWEEN)
-            if not _stands_still(monitor, log):
+            if not _stands_still(monitor, log) or not emulated:
                 return ""
     except MachineLost as error:
         log.write(f"{error}\n")

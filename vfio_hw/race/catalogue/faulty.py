@@ -75,9 +75,17 @@ class Tried:
             return f"it said {self.outcome}"
         # What an operation did once, it may say of when it is repeated.
         repeated = alone if failed else operation.outcomes(kind, scene, operation.does)
+        if not failed and self._closed_for_good():
+            repeated = frozenset({"skipped"})
         if self.again not in repeated:
             return f"it said {self.again} when it was repeated, with nothing in its way"
         return None
+
+    def _closed_for_good(self) -> bool:
+        """Whether it closed what it would close again: that slot is empty then."""
+        calls = (call for call in self.played.actors[0] if call.step.decisive and call.step.takes)
+        closed = [call.step.arguments[0] for call in calls]
+        return len(set(closed)) < len(closed)
 
 
 def explained(outcome: str, alone: frozenset[str], answers: frozenset[str]) -> bool:

@@ -102,7 +102,7 @@ OPERATIONS = (
         "close_iommufd",
         (*_SCENES, "node"),
         lambda world: (close(world.iommufd, decisive=True),),
-        alone() + legal("skipped", "it was closed before", under=CLOSED_IOMMUFD),
+        alone(),
         frozenset({CLOSED_IOMMUFD}),
     ),
     _on_iommufd("IOMMU_IOAS_ALLOC", allocated),

@@ -72,13 +72,14 @@ def _ended(calls: Sequence[Call]) -> int:
 
     One that was skipped has no time. It depends on nobody when what it lacked was to come from a
     call of the actor's own; else it may have been skipped at any time, since another takes what a
-    slot holds before he notes when his call begins.
+    slot holds before he notes when his call begins. So may what came of the calls after it.
     """
-    ended, own = 0, set[Slot]()
+    ended, robbed, own = 0, False, set[Slot]()
     for call in calls:
+        lacks = own.intersection(each for each in call.step.arguments if isinstance(each, Slot))
+        robbed |= not call.end_ns and not lacks
         if call.step.decisive:
-            lacks = own.intersection(each for each in call.step.arguments if isinstance(each, Slot))
-            if not call.end_ns and not lacks:
+            if robbed:
                 return _NEVER_NS
             ended = max(ended, call.end_ns)
         if call.step.into is not None and call.outcome != "ok":
@@ -87,10 +88,16 @@ def _ended(calls: Sequence[Call]) -> int:
 
 
 def _did(calls: Sequence[Call]) -> bool:
-    """Whether a call of an actor succeeded that others may notice: more than opening a file."""
+    """Whether a call of an actor succeeded that others may notice: more than opening a file.
+
+    Or was undone on its way: a bind keeps the group closed to others before it tries the reset
+    that refuses it (vfio_device_block_group(), pci_try_reset_function()).
+    """
     own = set[Slot]()
     for call in calls:
         step = call.step
+        if (step.request, call.outcome) == ("VFIO_DEVICE_BIND_IOMMUFD", "EAGAIN"):
+            return True
         asks = step.number == _IOCTL and step.arguments[0] not in own
         if call.outcome == "ok" and (asks or (step.decisive and step.number != _OPENAT)):
             return True

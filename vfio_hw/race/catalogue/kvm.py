@@ -74,14 +74,14 @@ OPERATIONS = (
         "close_vm",
         ("guest", "guest_open", "kvm"),
         lambda world: (close(world.vm, decisive=True),),
-        alone() + legal("skipped", "it was closed before", under=CLOSED_VM),
+        alone(),
         frozenset({CLOSED_VM}),
     ),
     Operation(
         "close_kvm_vfio",
         ("guest", "guest_open", "kvm"),
         lambda world: (close(world.kvm_vfio, decisive=True),),
-        alone() + legal("skipped", "it was closed before", under=CLOSED_KVM_VFIO),
+        alone(),
         frozenset({CLOSED_KVM_VFIO, KVM_DELETED}),
     ),
 )
