@@ -49,6 +49,7 @@ def run(
     legal: set[tuple[str, ...]] = OK,
     judge: Judge | None = None,
     budget_seconds: float = 30.0,
+    unmet_seconds: float = 0.0,
     most: int | None = None,
 ) -> RaceResult:
     return hold(
@@ -60,6 +61,7 @@ def run(
         window_ns=50_000,
         legal=legal,
         judge=judge,
+        unmet_seconds=unmet_seconds,
         most=most,
     )
 
@@ -185,6 +187,18 @@ def test_a_race_in_which_nobody_meets_is_an_error_after_four_budgets(racer: Race
     assert time.monotonic() - began >= 0.4
 
 
+def test_a_machine_too_busy_for_two_at_a_time_is_waited_for(racer: Racer) -> None:
+    began = time.monotonic()
+    result = run(
+        racer,
+        lambda: apart() if time.monotonic() < began + 0.9 else scene(),
+        budget_seconds=0.1,
+        unmet_seconds=30.0,
+    )
+    assert result.met
+    assert result.seconds >= 0.9
+
+
 def test_of_many_races_one_in_which_nobody_meets_says_so_and_takes_its_budget(racer: Racer) -> None:
     result = hold(
         racer,
@@ -212,6 +226,7 @@ def test_one_that_is_to_be_met_has_some_rounds_for_that(racer: Racer, scenes, ro
         legal=OK,
         has_to_meet=False,
         fewest_unmet=7,
+        unmet_seconds=60.0,
     )
     # On a busy machine one that could be met may not be at first.
     assert result.rounds == rounds or 1 < result.rounds <= 7

@@ -5,7 +5,6 @@ the kernel decides the race: there a window of microseconds is met. Offsets draw
 milliseconds waste nearly every round.
 """
 
-import math
 import random
 from collections.abc import Callable, Collection, Sequence
 
@@ -121,7 +120,7 @@ def seek(
     judge: Judge | None = None,
     tell: Tell = lambda _: None,
     has_to_meet: bool = True,
-    unmet_seconds: float = math.inf,
+    unmet_seconds: float = 0.0,
     again: Recorded | None = None,
 ) -> RaceResult:
     """See :func:`vfio_hw.race.spread.hold`; the offsets are sought at the edges of the race.

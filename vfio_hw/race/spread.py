@@ -1,6 +1,5 @@
 """Races: rounds at offsets that somebody chooses, until the budget is spent."""
 
-import math
 import random
 import time
 from collections import Counter
@@ -24,7 +23,7 @@ Judge = Callable[[Round], str | None]
 # Is told of a race.
 Tell = Callable[[Failure], None]
 
-# A race in which nobody met anybody goes on for so many times its budget, and at least so many
+# A race in which nobody met anybody goes on for so many times its budget at least, and so many
 # rounds, each of which may take as long on a busy machine; it is an error then.
 PATIENCE = 4
 _LEAST_ROUNDS = 10
@@ -113,15 +112,16 @@ def hold(
     tell: Tell = lambda _: None,
     has_to_meet: bool = True,
     fewest_unmet: int = 0,
-    unmet_seconds: float = math.inf,
+    unmet_seconds: float = 0.0,
     most: int | None = None,
 ) -> RaceResult:
     """Runs rounds until the budget is spent; every outcome was legal, and some rounds were met.
 
     :param most: no more rounds than that, however little time they took.
     :param has_to_meet: whether rounds in which nobody met anybody are no race; else ``met`` tells.
-    :param fewest_unmet: until somebody did, so many rounds at least, as long as they take no more
-        than ``unmet_seconds``.
+    :param fewest_unmet: so many rounds at least until somebody did, when nobody has to.
+    :param unmet_seconds: how long nobody may meet, for a machine that is too busy to let two run at
+        a time; also when that is more than the budget.
     :param scene: prepares the world for one round and returns the programs.
     :param tell: is told of the race when it begins, without a complaint, and of its failure.
     :raises KernelSplat: an outcome that is not legal, a complaint of the judge's, or a hang; says
@@ -196,7 +196,8 @@ def _goes_on(
     if result.met or not has_to_meet:
         few = not result.met and 0 < result.rounds < fewest_unmet
         return result.seconds < max(budget_seconds, unmet_seconds if few else 0)
-    return result.seconds < PATIENCE * budget_seconds or 0 < result.rounds < _LEAST_ROUNDS
+    patience = max(PATIENCE * budget_seconds, unmet_seconds)
+    return result.seconds < patience or 0 < result.rounds < _LEAST_ROUNDS
 
 
 def met(played: Round) -> bool:
