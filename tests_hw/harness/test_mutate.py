@@ -31,13 +31,15 @@ BAD = {
     "+ { extern void no_such_function(void *); no_such_function(e); }\n...> }\n",
     "WORD-1": "@@ expression e; @@\n- kfree(e;\n",
 }
+PLANTED = Path(__file__).parent / "planted"
+FAILING = "tests_hw/migration/test_failing.py"
 SELECTION = "tests_hw/lifecycle/test_request.py::test_the_owner_is_asked_at_once"
 
 
 def mutate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vfio_hw", "mutate", "--accel", "tcg", *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[2]
+        command, capture_output=True, text=True, timeout=500, cwd=Path(__file__).parents[2]
     )
 
 
@@ -81,3 +83,27 @@ def test_a_mutant_is_detected_and_what_is_none_does_not_stop_the_others(kernel, 
     again = mutate("--resume", out)
     rows = [json.loads(line)["id"] for line in (out / "mutants.jsonl").read_text().splitlines()[1:]]
     assert [rows.count(name) for name in ("clean", "DEV-09", "SMP-07")] == [1, 1, 1], again.stdout
+
+
+@pytest.fixture
+def failing(tmp_path):
+    """Three mttys that fail over data that are not whole: one as it should be, and two bugs."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    shutil.copy(PLANTED / "ERR-1.cocci", corpus)
+    for name in ("MIG-11", "MIG-13"):
+        shutil.copy(CORPUS / f"{name}.cocci", corpus)
+    return corpus
+
+
+def test_what_leads_out_of_the_state_of_a_failed_device_is_judged(kernel, failing, tmp_path):
+    """No device here gets there by itself, so one is made to. The bugs show only after it did."""
+    out = tmp_path / "out"
+    done = mutate("--corpus", failing, "--results", out, "--", FAILING)
+    rows = map(json.loads, (out / "mutants.jsonl").read_text().splitlines()[1:])
+    of = {row["id"]: row for row in rows}
+    assert of["clean"]["verdict"] == of["ERR-1"]["verdict"] == "survived", done.stdout
+    assert of["ERR-1"]["passed"] == of["ERR-1"]["tests"]
+    assert of["MIG-11"]["verdict"] == of["MIG-13"]["verdict"] == "detected", done.stdout
+    seen_by = {of[name]["oracle"] for name in ("MIG-11", "MIG-13")}
+    assert seen_by == {"assertion"}

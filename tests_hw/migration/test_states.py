@@ -112,10 +112,7 @@ def test_the_size_of_the_data_is_told_in_each_state(device):
 
 @pytest.mark.promise("P8")
 def test_no_other_state_is_reached(device):
-    """Neither ERROR nor one that does not exist; a refusal changes nothing.
-
-    What leads out of ERROR, a reset and nothing else, is judged nowhere: no device here gets there.
-    """
+    """Neither ERROR nor one that does not exist; a refusal changes nothing."""
     wrong = (lib.VFIO_DEVICE_STATE_ERROR, lib.VFIO_DEVICE_STATE_NR, 2**31, 2**32 - 1)
     for old in NAMES:
         with brought_to(device, old):
