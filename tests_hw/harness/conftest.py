@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests_hw.harness.booting import run
 from vfio_hw.vm import kernels
-from vfio_hw.vm.machine import Deadlines, Guest, GuestRun, run
+from vfio_hw.vm.machine import Deadlines, Guest, GuestRun
 from vfio_hw.vm.topology import topology
 
 PROJECT = Path(__file__).parents[2]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vfio_hw.vm.machine import Deadlines, Ending, run
+from tests_hw.harness.booting import run
+from vfio_hw.vm.machine import Deadlines, Ending
 
 #: How many runs are killed by tests_hw/host/test_killed.py: 100 by hand.
 KILLS = os.environ.get("VFIO_HW_KILLS", "20")

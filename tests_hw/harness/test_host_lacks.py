@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from vfio_hw.vm.machine import Deadlines, Ending, run
+from tests_hw.harness.booting import run
+from vfio_hw.vm.machine import Deadlines, Ending
 
 _BOOT = 180.0  # seconds: a busy machine takes many times what an idle one does
 
