@@ -1,4 +1,4 @@
-"""This file checks what a change of state that fails leaves, and the way out of ERROR (P8, P7).
+"""This file checks what a change of state that fails leaves, and the way out of ERROR (P8, P7, P3).
 
 The device is asked to go on from data that are not whole. It may be where it was, or have failed:
 which, is the driver's choice. mtty stays where it was; the harness's own tests make one that fails.
@@ -9,18 +9,17 @@ import errno
 
 import pytest
 
+from tests_hw.migration.serial import remember, remembered, saved, state_shown
 from vfio_hw.devices.kinds import need_features
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.device import Device
-from vfio_hw.vfio.migration import STATES, set_state, set_state_errno, state
+from vfio_hw.vfio.migration import STATES, set_state, set_state_errno
 from vfio_hw.vfio.opened import opened
 
 MODES = ["vfio_type1v2_iommu", "iommufd"]
 ERROR = lib.VFIO_DEVICE_STATE_ERROR
 RUNNING, RESUMING = STATES["RUNNING"], STATES["RESUMING"]
 ELSEWHERE = [name for name, number in STATES.items() if number != RESUMING]
-# A register of a serial port that only remembers. Source: linux/serial_reg.h, UART_SCR.
-SCRATCH = 7
 
 
 @pytest.fixture(params=MODES)
@@ -33,22 +32,6 @@ def device(request, mtty):
         yield user.device
 
 
-def remember(device: Device, value: int) -> None:
-    device.region(lib.VFIO_PCI_BAR0_REGION_INDEX).put(SCRATCH, 1, value)
-
-
-def remembered(device: Device) -> int:
-    return device.region(lib.VFIO_PCI_BAR0_REGION_INDEX).get(SCRATCH, 1)
-
-
-def image_of(device: Device) -> bytes:
-    """The device's data, with which it goes on running."""
-    with set_state(device, STATES["STOP_COPY"]) as session:
-        data = session.read_all()
-    assert set_state(device, RUNNING) is None
-    return data
-
-
 def goes_on_from(device: Device, data: bytes) -> None:
     with set_state(device, RESUMING) as session:
         session.write(data)
@@ -57,13 +40,13 @@ def goes_on_from(device: Device, data: bytes) -> None:
 
 def has_failed(device: Device) -> bool:
     """Whether a refused change has left the device in ERROR; if so, no request leads out of it."""
-    now = state(device)
+    now = state_shown(device)
     assert now in (RESUMING, ERROR)
     if now == RESUMING:
         return False
     for name, number in [*STATES.items(), ("ERROR", ERROR)]:
         assert set_state_errno(device, number), f"ERROR -> {name}"
-        assert state(device) == ERROR, f"ERROR -> {name}"
+        assert state_shown(device) == ERROR, f"ERROR -> {name}"
     return True
 
 
@@ -72,25 +55,25 @@ def has_failed(device: Device) -> bool:
 @pytest.mark.parametrize("new", ELSEWHERE)
 def test_what_is_not_whole_is_refused_and_a_reset_leads_back(device, new):
     """Out of ERROR nothing else does. The session is over then, and another may begin."""
-    image = image_of(device)
+    image = saved(device)
     for part in (b"", image[: len(image) // 2]):
         with set_state(device, RESUMING) as session:
             session.write(part)
             assert set_state_errno(device, STATES[new])
             has_failed(device)
             device.reset()
-            assert state(device) == RUNNING
+            assert state_shown(device) == RUNNING
             assert session.write_errno(image) == errno.ENODEV
         remember(device, 0xA5)
         goes_on_from(device, image)
-        assert (state(device), remembered(device)) == (RUNNING, 0x5A)
+        assert (state_shown(device), remembered(device)) == (RUNNING, 0x5A)
 
 
 @pytest.mark.promise("P8")
 @pytest.mark.parametrize("new", ELSEWHERE)
 def test_what_is_not_whole_may_be_completed_unless_the_device_has_failed(device, new):
-    """The session goes on where it was."""
-    image = image_of(device)
+    """RESUMING was not left, and it is leaving it that ends the session."""
+    image = saved(device)
     remember(device, 0xA5)
     with set_state(device, RESUMING) as session:
         session.write(image[: len(image) // 2])
@@ -98,28 +81,28 @@ def test_what_is_not_whole_may_be_completed_unless_the_device_has_failed(device,
         if not has_failed(device):
             session.write(image[len(image) // 2 :])
             with set_state(device, STATES[new]) or session:
-                assert state(device) == STATES[new]
-            device.reset()
+                assert state_shown(device) == STATES[new]
+                assert set_state(device, RUNNING) is None
             assert remembered(device) == 0x5A
 
 
 @pytest.mark.promise("P8")
 @pytest.mark.promise("P3")
 @pytest.mark.parametrize("mode", MODES)
-def test_the_next_user_of_a_device_that_was_left_so_resets_it(mtty, mode):
-    """Before that it is as it was left, or it runs; what it can do after is all that it could."""
+def test_a_reset_by_the_next_user_mends_a_device_that_was_left_after_a_refusal(mtty, mode):
+    """Before that it is as it was left, or it runs; after, it goes on from its image."""
     with opened(mtty.path, mode) as user:
         need_features(user.device, "mtty", "MIGRATION")
         user.device.reset()
         remember(user.device, 0x5A)
-        image = image_of(user.device)
+        image = saved(user.device)
         remember(user.device, 0xA5)
         with set_state(user.device, RESUMING):
             assert set_state_errno(user.device, RUNNING)
-            left = state(user.device)
+            left = state_shown(user.device)
     with opened(mtty.path, mode) as user:
-        assert state(user.device) in (left, RUNNING)
+        assert state_shown(user.device) in (left, RUNNING)
         user.device.reset()
-        assert state(user.device) == RUNNING
+        assert state_shown(user.device) == RUNNING
         goes_on_from(user.device, image)
         assert remembered(user.device) == 0x5A

@@ -5,12 +5,12 @@ import os
 
 import pytest
 
+from tests_hw.migration.serial import remember, remembered, saved
 from vfio_hw.devices.kinds import need_features
 from vfio_hw.errors import KernelRefused
 from vfio_hw.host.forked import forked
 from vfio_hw.host.mdev import created, type_by_id
-from vfio_hw.uapi import ffi, ioctl_errno, lib, struct
-from vfio_hw.vfio.device import Device
+from vfio_hw.uapi import ffi, ioctl_errno, struct
 from vfio_hw.vfio.migration import (
     STATES,
     data_size,
@@ -26,16 +26,6 @@ PROMPT = 5.0
 FOREIGN = (errno.EFAULT, errno.EINVAL)
 RUNNING, STOP, STOP_COPY = STATES["RUNNING"], STATES["STOP"], STATES["STOP_COPY"]
 RESUMING, PRE_COPY = STATES["RESUMING"], STATES["PRE_COPY"]
-# A register of a serial port that only remembers. Source: linux/serial_reg.h, UART_SCR.
-SCRATCH = 7
-
-
-def scratch(device: Device) -> int:
-    return device.region(lib.VFIO_PCI_BAR0_REGION_INDEX).get(SCRATCH, 1)
-
-
-def set_scratch(device: Device, value: int) -> None:
-    device.region(lib.VFIO_PCI_BAR0_REGION_INDEX).put(SCRATCH, 1, value)
 
 
 @pytest.fixture
@@ -43,7 +33,7 @@ def source(mtty):
     """An open device with something to remember."""
     with opened(mtty.path, MODE) as user:
         need_features(user.device, "mtty", "MIGRATION")
-        set_scratch(user.device, 0x5A)
+        remember(user.device, 0x5A)
         yield user.device
 
 
@@ -52,16 +42,8 @@ def destination():
     """Another open device of the same type, with something else."""
     with created(type_by_id("mtty-1")) as mdev, opened(mdev.path, MODE) as user:
         need_features(user.device, "mtty", "MIGRATION")
-        set_scratch(user.device, 0xA5)
+        remember(user.device, 0xA5)
         yield user.device
-
-
-def saved(device: Device) -> bytes:
-    """The device's data, with which it goes on running."""
-    with set_state(device, STOP_COPY) as session:
-        data = session.read_all()
-        assert set_state(device, RUNNING) is None
-    return data
 
 
 @pytest.mark.promise("P8")
@@ -79,9 +61,9 @@ def test_a_device_goes_on_where_the_other_one_was(source, destination, step):
         for offset in range(0, len(data), step):
             back.write(data[offset : offset + step])
         assert set_state(destination, RUNNING) is None
-    assert (state(destination), scratch(destination)) == (RUNNING, 0x5A)
+    assert (state(destination), remembered(destination)) == (RUNNING, 0x5A)
     set_state(source, RUNNING)
-    assert scratch(source) == 0x5A
+    assert remembered(source) == 0x5A
 
 
 @pytest.mark.promise("P8")
@@ -94,7 +76,7 @@ def test_a_copy_that_begins_while_the_device_runs_has_what_it_did_last(source, d
         assert out.precopy_info()[0] == initial - 1
         data += out.read(initial)
         assert out.precopy_info()[0] == 0
-        set_scratch(source, 0x77)
+        remember(source, 0x77)
         assert set_state(source, STOP_COPY) is None
         assert out.precopy_info_errno() == errno.EINVAL
         data += out.read_all()
@@ -105,7 +87,7 @@ def test_a_copy_that_begins_while_the_device_runs_has_what_it_did_last(source, d
         back.write(data)
         assert set_state(destination, STOP) is None
     assert set_state(destination, RUNNING) is None
-    assert scratch(destination) == 0x77
+    assert remembered(destination) == 0x77
 
 
 @pytest.mark.promise("P8")
@@ -134,7 +116,7 @@ def test_data_that_are_not_whole_make_no_state(source, destination):
     with set_state(destination, RESUMING) as back:
         back.write(data)
         assert set_state_errno(destination, RUNNING) == 0
-    assert scratch(destination) == 0x5A
+    assert remembered(destination) == 0x5A
 
 
 @pytest.mark.promise("P8")
@@ -151,7 +133,7 @@ def test_foreign_data_and_too_many_are_refused(source, destination):
         back.write(data)
         assert back.write_errno(b"m") == errno.ENOMEM
         assert set_state_errno(destination, RUNNING) == 0
-    assert scratch(destination) == 0x5A
+    assert remembered(destination) == 0x5A
 
 
 @pytest.mark.promise("P8")

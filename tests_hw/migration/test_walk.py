@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 from hypothesis.strategies import integers, sampled_from
 
+from tests_hw.migration.serial import remember, remembered, state_shown
 from vfio_hw.host.mdev import Mdev
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.migration import STATES, DataFile, set_state, set_state_errno, state
@@ -28,8 +29,7 @@ from vfio_hw.vfio.opened import opened
 RUNNING, STOP_COPY, RESUMING = STATES["RUNNING"], STATES["STOP_COPY"], STATES["RESUMING"]
 PRE_COPY = {STATES["PRE_COPY"], STATES["PRE_COPY_P2P"]}
 SAVING = PRE_COPY | {STOP_COPY}
-# A register of a serial port that only remembers. Source: linux/serial_reg.h, UART_SCR.
-SCRATCH = 7
+ERROR = lib.VFIO_DEVICE_STATE_ERROR
 WALKS = settings(
     max_examples=8,
     stateful_step_count=40,
@@ -48,7 +48,7 @@ class Walk(RuleBasedStateMachine):
         super().__init__()
         self._open = contextlib.ExitStack()
         self.device = self._open.enter_context(opened(mdev.path, mode)).device
-        self.state, self.value = RUNNING, self._scratch()
+        self.state, self.value = RUNNING, remembered(self.device)
         self.session: DataFile | None = None
         self.said = self.image = b""
         self.remembered = 0  # by who goes on from the image
@@ -65,7 +65,7 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def is_what_it_should_be(self) -> None:
         assert state(self.device) == self.state
-        assert self._scratch() == self.value
+        assert remembered(self.device) == self.value
 
     @rule(name=sampled_from(sorted(STATES)))
     def go(self, name: str) -> None:
@@ -90,7 +90,7 @@ class Walk(RuleBasedStateMachine):
     @rule(value=integers(0, 255))
     def remember(self, value: int) -> None:
         self.value = value
-        self.device.region(lib.VFIO_PCI_BAR0_REGION_INDEX).put(SCRATCH, 1, value)
+        remember(self.device, value)
 
     @precondition(lambda self: self.state in SAVING)
     @rule(size=sampled_from([1, 16, 1 << 20]))
@@ -101,11 +101,20 @@ class Walk(RuleBasedStateMachine):
             self.said += self.session.read_all()
             self.image, self.remembered = self.said, self.value
 
+    @precondition(lambda self: self.state == RESUMING)
+    @rule(name=sampled_from(sorted(set(STATES) - {"RESUMING"})))
+    def fail(self, name: str) -> None:
+        """With a part of the image it goes nowhere, or has failed; a reset leads back."""
+        self.session.write(self.image[: len(self.image) // 2])
+        assert set_state_errno(self.device, STATES[name])
+        assert state_shown(self.device) in (RESUMING, ERROR)
+        self.reset()
+
     @rule()
     def reset(self) -> None:
         self.device.reset()
         self._end()
-        self.state, self.value = RUNNING, self._scratch()
+        self.state, self.value = RUNNING, remembered(self.device)
 
     def teardown(self) -> None:
         """A session of RESUMING is not left to the next user."""
@@ -122,9 +131,6 @@ class Walk(RuleBasedStateMachine):
             assert answer == errno.ENODEV
             self.session.close()
         self.session, self.said = None, b""
-
-    def _scratch(self) -> int:
-        return self.device.region(lib.VFIO_PCI_BAR0_REGION_INDEX).get(SCRATCH, 1)
 
 
 @pytest.mark.promise("P8")

@@ -1,5 +1,5 @@
 // id: ERR-1
-// title: A device that is told to go on from what is not whole has failed, as the header allows
+// title: A device fails when the data that it resumes from are not whole, as the header allows
 // class: wrong state
 // promise: P8
 // origin: plausible
@@ -8,6 +8,7 @@
 // kind: deterministic
 // file: samples/vfio-mdev/mtty.c
 // changes: 2
+// see: a driver in ERROR must not ask vfio_mig_get_next_state(), which warns of that state though its table has a row for it; so this one answers by itself, as pds does
 
 @@
 expression ret, mdev_state;
