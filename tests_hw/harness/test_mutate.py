@@ -39,7 +39,7 @@ SELECTION = "tests_hw/lifecycle/test_request.py::test_the_owner_is_asked_at_once
 def mutate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vfio_hw", "mutate", "--accel", "tcg", *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=500, cwd=Path(__file__).parents[2]
+        command, capture_output=True, text=True, timeout=900, cwd=Path(__file__).parents[2]
     )
 
 
