@@ -4,10 +4,11 @@ from pathlib import Path
 
 from vfio_hw.uapi import lib
 from vfio_hw.vfio.device import Device
-from vfio_hw.vfio.migration import STATES, set_state, state
+from vfio_hw.vfio.migration import STATES, set_state, set_state_errno, state
 
 # A register of a serial port that only remembers. Source: linux/serial_reg.h, UART_SCR.
 _SCRATCH = 7
+_ERROR = lib.VFIO_DEVICE_STATE_ERROR
 _DEBUGFS = Path("/sys/kernel/debug/vfio")
 
 
@@ -35,6 +36,18 @@ def state_shown(device: Device) -> int:
     number = state(device)
     file = _DEBUGFS / device.name / "migration/state"
     if file.exists():
-        names = {**STATES, "ERROR": lib.VFIO_DEVICE_STATE_ERROR}
+        names = {**STATES, "ERROR": _ERROR}
         assert names[file.read_text().strip()] == number
     return number
+
+
+def has_failed(device: Device) -> bool:
+    """Whether a refused change has left the device in ERROR; if so, no request leads out of it."""
+    now = state_shown(device)
+    assert now in (STATES["RESUMING"], _ERROR)
+    if now == STATES["RESUMING"]:
+        return False
+    for name, number in [*STATES.items(), ("ERROR", _ERROR)]:
+        assert set_state_errno(device, number), f"ERROR -> {name}"
+        assert state_shown(device) == _ERROR, f"ERROR -> {name}"
+    return True

@@ -9,15 +9,13 @@ import errno
 
 import pytest
 
-from tests_hw.migration.serial import remember, remembered, saved, state_shown
+from tests_hw.migration.serial import has_failed, remember, remembered, saved, state_shown
 from vfio_hw.devices.kinds import need_features
-from vfio_hw.uapi import lib
 from vfio_hw.vfio.device import Device
 from vfio_hw.vfio.migration import STATES, set_state, set_state_errno
 from vfio_hw.vfio.opened import opened
 
 MODES = ["vfio_type1v2_iommu", "iommufd"]
-ERROR = lib.VFIO_DEVICE_STATE_ERROR
 RUNNING, RESUMING = STATES["RUNNING"], STATES["RESUMING"]
 ELSEWHERE = [name for name, number in STATES.items() if number != RESUMING]
 
@@ -36,18 +34,6 @@ def goes_on_from(device: Device, data: bytes) -> None:
     with set_state(device, RESUMING) as session:
         session.write(data)
         assert set_state(device, RUNNING) is None
-
-
-def has_failed(device: Device) -> bool:
-    """Whether a refused change has left the device in ERROR; if so, no request leads out of it."""
-    now = state_shown(device)
-    assert now in (RESUMING, ERROR)
-    if now == RESUMING:
-        return False
-    for name, number in [*STATES.items(), ("ERROR", ERROR)]:
-        assert set_state_errno(device, number), f"ERROR -> {name}"
-        assert state_shown(device) == ERROR, f"ERROR -> {name}"
-    return True
 
 
 @pytest.mark.promise("P8")
